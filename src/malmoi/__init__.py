@@ -1,0 +1,1 @@
+"""malmoi: raw text in, a small language model of your own out."""

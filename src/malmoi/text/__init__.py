@@ -1,0 +1,1 @@
+"""Raw text in: sources, encodings, splitting, the built-in corpus."""
