@@ -1,1 +1,6 @@
+"""Choosing the next token, and generating with a KV cache: token ids only."""
 
+from malmoi.decode.engine import Completion, generate
+from malmoi.decode.policy import Policy
+
+__all__ = ["Completion", "Policy", "generate"]

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from malmoi.text.encoding import check_encoding
-from malmoi.text.formats import KINDS, Piece, document, documents, texts
+from malmoi.text.formats import KINDS, documents
+from malmoi.text.records import Piece, document, texts
 
 __all__ = ["Piece", "downloaded", "read"]
 

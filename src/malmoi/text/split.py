@@ -13,7 +13,7 @@ from fractions import Fraction
 from hashlib import blake2b
 from itertools import accumulate
 
-from malmoi.text.sources import Piece
+from malmoi.text.records import Piece
 
 SPLITS = ("train", "validation", "test")
 FEW = 10  # with fewer distinct documents than this, each is cut by position

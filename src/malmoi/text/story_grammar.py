@@ -6,6 +6,7 @@ A template is plain Korean with four marks:
     {animal:이/가}     mention a word. The first mention draws it from the table "animal", every
                        later one repeats it; the particle agrees with whatever was drawn.
                        {animal2} is a second one from the same table, never the same as the first
+    {?flower:와/과}    any other word of the table, drawn anew and not remembered
     {spot.helper}      what the drawn word says of itself: a template again, expanded at the first
                        mention and repeated after it
     <기뻤>             a shared phrase, expanded anew each time
@@ -49,7 +50,7 @@ class Choice:
 class Mention:
     """A word, or with `note` something it says of itself, and the particle pair after it."""
 
-    name: str
+    name: str  # what it is remembered by; "" for {?any}
     particle: str
     table: str
     owner: str  # the name whose word is asked: "spot" for {spot.helper}
@@ -59,7 +60,7 @@ class Mention:
 Template = tuple[str | Choice | Mention, ...]
 
 _TOKEN = re.compile(r"[\[\]|]|\{[^{}]*\}|<[^<>]*>|[^\[\]|{}<>]+|.", re.DOTALL)
-_MENTION = re.compile(r"\{(([^\d\s.:{}]+)\d*)(?:\.(\w+))?(?::([^{}]+))?\}")
+_MENTION = re.compile(r"\{(\??(?:[^\W\d]+)\d*)(?:\.(\w+))?(?::([^{}]+))?\}")
 _WEIGHT = re.compile(r"\*(\d+)$")
 _agree = lru_cache(maxsize=8192)(josa)
 
@@ -145,9 +146,14 @@ class Grammar:
 
     def _mention(self, token: str) -> Mention:
         found = _MENTION.fullmatch(token)
-        if not found or found.group(2) not in self.tables:
+        owner, note, particle = found.groups(default="") if found else ("", "", "")
+        table = owner.removeprefix("?").rstrip("0123456789")
+        if table not in self.tables:
             raise ValueError(f"{token} names no table; there are {', '.join(self.tables)}")
-        owner, table, note, particle = found.groups(default="")
+        if owner[0] == "?":
+            if note or owner[1:] != table:
+                raise ValueError(f"{token}: a word that is not remembered is only a word")
+            return Mention("", particle, table, "", "")
         if particle:
             josa("가", particle)  # raises for an unknown pair
         if note and not all(note in word.notes for word in self.tables[table]):
@@ -204,28 +210,30 @@ class Grammar:
                     log2 += self._tell(option, pieces, bound, uniform)
             else:
                 if node.name not in bound:
-                    log2 += self._draw(node, bound, uniform)
-                text = bound[node.name]
+                    text, cost = self._draw(node, bound, uniform)
+                    log2 += cost
+                    if node.name:
+                        bound[node.name] = text
+                else:
+                    text = bound[node.name]
                 pieces.append(_agree(text, node.particle) if node.particle else text)
         return log2
 
     def _draw(
         self, mention: Mention, bound: dict[str, str], uniform: Callable[[], float]
-    ) -> float:
+    ) -> tuple[str, float]:
         if mention.note:
             if mention.owner not in bound:
                 raise ValueError(f"{{{mention.name}}} comes before {{{mention.owner}}}")
             pieces: list[str] = []
             template = self.note(mention, bound[mention.owner])
             log2 = self._tell(template, pieces, bound, uniform)
-            bound[mention.name] = "".join(pieces)
-            return log2
+            return "".join(pieces), log2
         words = self.tables[mention.table]
         taken = self.taken(mention, bound)
         while (text := words[int(uniform() * len(words))].text) in taken:
             pass
-        bound[mention.name] = text
-        return -math.log2(len(words) - len(taken))
+        return text, -math.log2(len(words) - len(taken))
 
     # Reading.
 
@@ -272,7 +280,7 @@ class Grammar:
                 for word in self.tables[node.table]:
                     spoken = _spoken(word.text, node.particle)
                     if word.text not in taken and text.startswith(spoken, at):
-                        now = {**bound, node.name: word.text}
+                        now = {**bound, node.name: word.text} if node.name else bound
                         stack.append((rest, at + len(spoken), now, log2 + bits))
         return found
 

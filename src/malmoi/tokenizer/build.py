@@ -2,32 +2,24 @@
 
 import json
 import re
-import struct
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from operator import itemgetter
-from typing import IO
 
 import tokenizers
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
-from malmoi.tokenizer.alphabet import choose_alphabet, count_characters, default_size, too_large
 from malmoi.tokenizer.load import SPECIALS
 from malmoi.tokenizer.pattern import PATTERN
+from malmoi.tokenizer.pieces import byte_level_alphabet
 from malmoi.tokenizer.unigram import train_pieces
-
-_MAX_WORDS = 30_000
 
 # --- char and word: a BPE model without merges, which goes by characters
 
 
-def build_char(alphabet: list[str], vocab_size: int | None, fallback: bool) -> tokenizers.Tokenizer:
+def build_char(alphabet: list[str], fallback: bool) -> tokenizers.Tokenizer:
     """Characters alone."""
-    vocab = [*SPECIALS.values(), *alphabet]
-    if vocab_size is not None and vocab_size > len(vocab):
-        raise too_large("char", vocab_size, len(vocab))
-    return _bpe_backend(vocab, [], fallback, pattern=False)
+    return _bpe_backend([*SPECIALS.values(), *alphabet], [], fallback, pattern=False)
 
 
 def count_words(parts: Iterable[str]) -> Counter[str]:
@@ -40,11 +32,7 @@ def count_words(parts: Iterable[str]) -> Counter[str]:
 
 
 def build_word(
-    words: Counter[str],
-    alphabet: list[str],
-    vocab_size: int | None,
-    min_frequency: int,
-    fallback: bool,
+    words: Counter[str], alphabet: list[str], size: int, min_frequency: int, fallback: bool
 ) -> tokenizers.Tokenizer:
     """The most frequent words whole, behind the alphabet."""
     known = set(alphabet)
@@ -53,76 +41,54 @@ def build_word(
     ]
     frequent.sort(key=lambda word: (-words[word], word))
     vocab = [*SPECIALS.values(), *alphabet]
-    if vocab_size is not None and vocab_size > len(vocab) + len(frequent):
-        raise too_large("word", vocab_size, len(vocab) + len(frequent))
-    room = max(0, (vocab_size or max(_MAX_WORDS, len(vocab))) - len(vocab))
-    return _bpe_backend([*vocab, *frequent[:room]], [], fallback, whole_words=True)
+    return _bpe_backend(
+        [*vocab, *frequent[: max(0, size - len(vocab))]], [], fallback, whole_words=True
+    )
 
 
 # --- bpe and bytebpe
 
 
 def train_bpe(
-    parts: Iterable[str], vocab_size: int | None, min_frequency: int, fallback: bool
+    parts: Iterable[str],
+    chars: Counter[str],
+    alphabet: list[str],
+    size: int,
+    min_frequency: int,
+    fallback: bool,
 ) -> tokenizers.Tokenizer:
     """Merges over the alphabet."""
-    with tempfile.TemporaryFile() as spool:
-        chars = count_characters((part, 1) for part in _spooled(parts, spool))
-        alphabet = choose_alphabet("bpe", chars, vocab_size, min_frequency, fallback)
-        size = vocab_size or default_size(len(alphabet), chars.total())
-        letters = [token for token in alphabet if len(token) == 1]
-        # A pair must not be learnt across a character that goes by bytes: the text is cut there.
-        rare = "".join(sorted(set(chars) - set(letters)))
-        cut_out = re.compile(f"[{re.escape(rare)}]") if rare else None
-        replay = _replay(spool)
-        trained = tokenizers.Tokenizer(models.BPE())
-        trained.pre_tokenizer = _split()
-        before = len(SPECIALS) + len(alphabet) - len(letters)
-        trainer = trainers.BpeTrainer(
-            vocab_size=size - before,
-            min_frequency=min_frequency,
-            initial_alphabet=letters,
-            limit_alphabet=len(letters),
-            show_progress=False,
-        )
-        kept = (piece for part in replay for piece in (cut_out.split(part) if cut_out else [part]))
-        trained.train_from_iterator(kept, trainer)
+    letters = [token for token in alphabet if len(token) == 1]
+    bytes_ = [token for token in alphabet if len(token) > 1]
+    # A pair must not be learnt across a character that goes by bytes: the text is cut there.
+    cut_out = _cut_at(set(chars) - set(letters))
+    trained = tokenizers.Tokenizer(models.BPE())
+    trained.pre_tokenizer = _split()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size - len(SPECIALS) - len(bytes_),
+        min_frequency=min_frequency,
+        initial_alphabet=letters,
+        limit_alphabet=len(letters),
+        show_progress=False,
+    )
+    trained.train_from_iterator((piece for part in parts for piece in cut_out(part)), trainer)
     tokens, merges = _learnt(trained)
-    vocab = [*SPECIALS.values(), *(t for t in alphabet if len(t) > 1), *tokens]
-    if vocab_size is not None and len(vocab) < vocab_size:
-        raise too_large("bpe", vocab_size, len(vocab))
-    return _bpe_backend(vocab, merges, fallback)
+    return _bpe_backend([*SPECIALS.values(), *bytes_, *tokens], merges, fallback)
 
 
-def train_bytebpe(
-    parts: Iterable[str], vocab_size: int | None, min_frequency: int
-) -> tokenizers.Tokenizer:
+def train_bytebpe(parts: Iterable[str], size: int, min_frequency: int) -> tokenizers.Tokenizer:
     """GPT-2's: merges over bytes, its pattern, its names of bytes."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    smallest = len(SPECIALS) + len(letters)
-    if vocab_size is not None and vocab_size < smallest:
-        raise ValueError(
-            f"vocab_size {vocab_size} is too small for bytebpe: specials and bytes already take "
-            f"{smallest}; use {smallest} or more"
-        )
     trained = tokenizers.Tokenizer(models.BPE())
     trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    with tempfile.TemporaryFile() as spool:
-        characters = sum(len(part) for part in _spooled(parts, spool))
-        if not characters:
-            raise ValueError("there is no text to train a tokenizer on")
-        trainer = trainers.BpeTrainer(
-            vocab_size=(vocab_size or default_size(len(letters), characters)) - len(SPECIALS),
-            min_frequency=min_frequency,
-            initial_alphabet=letters,
-            show_progress=False,
-        )
-        trained.train_from_iterator(_replay(spool), trainer)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size - len(SPECIALS),
+        min_frequency=min_frequency,
+        initial_alphabet=sorted(byte_level_alphabet()),
+        show_progress=False,
+    )
+    trained.train_from_iterator(parts, trainer)
     tokens, merges = _learnt(trained)
-    vocab = [*SPECIALS.values(), *tokens]
-    if vocab_size is not None and len(vocab) < vocab_size:
-        raise too_large("bytebpe", vocab_size, len(vocab))
-    ids = {token: index for index, token in enumerate(vocab)}
+    ids = {token: index for index, token in enumerate([*SPECIALS.values(), *tokens])}
     backend = tokenizers.Tokenizer(models.BPE(vocab=ids, merges=merges))
     backend.pre_tokenizer = trained.pre_tokenizer
     backend.decoder = decoders.ByteLevel()
@@ -138,13 +104,12 @@ def train_unigram(
     """A unigram language model of `size` tokens, or fewer where the words do not hold so many."""
     letters = [token for token in alphabet if len(token) == 1]
     bytes_ = [token for token in alphabet if len(token) > 1]
-    known = set(letters)
-    unknown = sorted({char for word in words for char in word} - known)
-    cut_out = re.compile(f"[{re.escape(''.join(unknown))}]") if unknown else None
+    cut_out = _cut_at({char for word in words for char in word} - set(letters))
     counts: Counter[str] = Counter()
     for word, count in words.items():
-        for piece in cut_out.split(word) if cut_out else (word,):
+        for piece in cut_out(word):
             counts[piece] += count
+    del counts[""]
     pieces = train_pieces(counts, letters, size - len(SPECIALS) - len(bytes_), min_frequency)
     # Never found in text (PATTERN tears their names), so the score matters to nothing; the
     # library takes the lowest score as its measure for unknown characters.
@@ -193,19 +158,8 @@ def _learnt(trained: tokenizers.Tokenizer) -> tuple[list[str], list[tuple[str, s
     return tokens, [(left, right) for left, right in model["merges"]]
 
 
-_LENGTH = struct.Struct("<I")
-
-
-def _spooled(parts: Iterable[str], spool: IO[bytes]) -> Iterator[str]:
-    """Pass `parts` on and keep them in `spool`: BPE reads twice, first for the alphabet."""
-    for part in parts:
-        data = part.encode()
-        spool.write(_LENGTH.pack(len(data)))
-        spool.write(data)
-        yield part
-
-
-def _replay(spool: IO[bytes]) -> Iterator[str]:
-    spool.seek(0)
-    while head := spool.read(_LENGTH.size):
-        yield spool.read(_LENGTH.unpack(head)[0]).decode()
+def _cut_at(characters: set[str]) -> Callable[[str], list[str]]:
+    """A function that cuts a text at these characters and leaves them out."""
+    if not characters:
+        return lambda text: [text]
+    return re.compile(f"[{re.escape(''.join(sorted(characters)))}]").split

@@ -118,6 +118,10 @@ def _read_tokenizer_json(file: Path) -> tokenizers.Tokenizer:
     # character ends the whole process. BERT's WordPiece has such prefixes; BPE models do not.
     if model.get("continuing_subword_prefix") and "merges" in model:
         raise ValueError(f"{file}: a BPE model with a continuing_subword_prefix: not supported")
+    vocab, added = model["vocab"], spec.get("added_tokens")
+    ids = list(vocab.values()) if isinstance(vocab, dict) else []
+    ids += [t.get("id") for t in added if isinstance(t, dict)] if isinstance(added, list) else []
+    _refuse_holes(file, ids)
     with one_line_errors(f"{file}: not a tokenizer.json"):
         return tokenizers.Tokenizer.from_str(json.dumps(spec))
 
@@ -126,8 +130,7 @@ def _read_vocab_and_merges(file: Path) -> tokenizers.Tokenizer:
     """GPT-2's published form, byte-level BPE."""
     merges_file = file.with_name(file.name.removesuffix("vocab.json") + "merges.txt")
     vocab = _read_json_object(file)
-    if not all(isinstance(id, int) and 0 <= id < 1 << 31 for id in vocab.values()):
-        raise ValueError(f"{file}: a token's id is not a whole number from 0 on")
+    _refuse_holes(file, list(vocab.values()))
     if missing := [char for char in byte_level_alphabet() if char not in vocab]:
         raise ValueError(
             f"{file}: not a byte-level vocabulary ({len(missing)} of 256 bytes are missing)"
@@ -149,6 +152,12 @@ def _read_vocab_and_merges(file: Path) -> tokenizers.Tokenizer:
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     return backend
+
+
+def _refuse_holes(file: Path, ids: list[Any]) -> None:
+    """One token with the id 4,000,000,000 would keep the library busy for minutes."""
+    if not all(isinstance(id, int) and 0 <= id <= 2 * len(ids) + 100_000 for id in ids):
+        raise ValueError(f"{file}: a token's id is not a whole number in the vocabulary's range")
 
 
 def _named_beside(file: Path) -> dict[str, str]:
@@ -199,7 +208,7 @@ def _keep_specials_out_of_text(backend: tokenizers.Tokenizer) -> None:
     """Make sure that the text `<s>` is not encoded as the token `<s>`, nor `<0x41>` as a byte.
 
     The library's Unigram and WordLevel find any token of the vocabulary in the text, special or
-    not. Where a probe shows that, a cut after the first character of those names comes first.
+    not. Where a probe shows that, pieces are cut after the first character of those names too.
     """
     backend.encode_special_tokens = True
     added = backend.get_added_tokens_decoder().items()
@@ -212,7 +221,7 @@ def _keep_specials_out_of_text(backend: tokenizers.Tokenizer) -> None:
     if cuts:
         cut = pre_tokenizers.Split(Regex("|".join(cuts)), "merged_with_previous")
         then = backend.pre_tokenizer
-        backend.pre_tokenizer = pre_tokenizers.Sequence([cut, then]) if then else cut
+        backend.pre_tokenizer = pre_tokenizers.Sequence([then, cut]) if then else cut
 
 
 def _shows_up(backend: tokenizers.Tokenizer, name: str, id: int) -> bool:

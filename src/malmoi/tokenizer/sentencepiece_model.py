@@ -105,6 +105,9 @@ def _normalizer(spec: Any) -> list[Any]:
         if spec.name.startswith("nmt"):
             # To the library "\r\n" is one character to map, to SentencePiece two (to spaces).
             steps.append(normalizers.Replace("\r\n", "\n\n"))
+        if "nfkc" in spec.name:
+            # Nor does it join NFD jamo to syllables. NFKC of NFC is NFKC: nothing else changes.
+            steps.append(normalizers.NFC())
         steps.append(normalizers.Precompiled(spec.precompiled_charsmap))
     if spec.remove_extra_whitespaces:
         steps.append(normalizers.Replace(Regex(r"\A +| +\z"), ""))

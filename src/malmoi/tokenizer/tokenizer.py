@@ -53,12 +53,10 @@ class Tokenizer:
         self.bos_id, self.eos_id, self.pad_id, self.unk_id = (
             roles[role] for role in ("bos", "eos", "pad", "unk")
         )
-        assert self.pad_id not in (self.bos_id, self.eos_id, self.unk_id)
+        if self.pad_id in (self.bos_id, self.eos_id, self.unk_id):
+            raise ValueError(f"its pad has the id {self.pad_id} of another special token")
         spec = json.loads(backend.to_str())
-        ids = backend.get_vocab(with_added_tokens=True).values()
-        self.vocab_size = max(ids) + 1
-        if self.vocab_size > 2 * len(ids) + 1000:
-            raise ValueError(f"its ids go up to {max(ids)} with only {len(ids)} tokens")
+        self.vocab_size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
         self._bytes, self._special, self.drops_first_space = token_table(spec, self.vocab_size)
         self.special_ids = frozenset(self._special)
         self.kind = _kind(spec)

@@ -11,13 +11,17 @@ the 256; the others never occur and would only widen the softmax). On top of it
 `bytebpe` is GPT-2's: merges over the 256 bytes. The same text gives the same file, byte by byte.
 """
 
+import struct
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import IO
 
+import tokenizers
 from tokenizers import AddedToken
 
 from malmoi.tokenizer import build
-from malmoi.tokenizer.alphabet import choose_alphabet, count_characters, default_size, too_large
+from malmoi.tokenizer.alphabet import choose_alphabet, count_characters, default_size
 from malmoi.tokenizer.load import SPECIALS
 from malmoi.tokenizer.pattern import cut_safely
 from malmoi.tokenizer.tokenizer import Tokenizer
@@ -40,7 +44,7 @@ def train_tokenizer(
     - `char`: every character seen `min_frequency` times; `word`: those, and the words seen as
       often, 30,000 tokens at most;
     - `bpe`, `unigram`, `bytebpe`: alphabet + 2048 * (characters / 1,000,000) ** 0.6 (words grow
-      with text about so: Heaps' law), 32,000 at most. English: 1 MB 2,300, 5 MB 5,600, 100 MB
+      with text about so: Heaps' law), 32,000 at most. English: 1 MB 2,400, 5 MB 5,600, 100 MB
       32,000; Korean has some 1,000 to 2,000 syllables more.
 
     `min_frequency` (2 where not given) is how often a character, word, pair or piece must occur to
@@ -62,30 +66,52 @@ def train_tokenizer(
     if min_frequency is not None and min_frequency < 1:
         raise ValueError(f"min_frequency is {min_frequency}; it must be at least 1")
     at_least = min_frequency or 2
-    parts = _parts(texts)
-    if kind == "bytebpe":
-        backend = build.train_bytebpe(parts, vocab_size, at_least)
-    elif kind == "bpe":
-        backend = build.train_bpe(parts, vocab_size, at_least, byte_fallback)
-    else:
-        words = build.count_words(parts) if kind != "char" else Counter[str]()
-        chars = count_characters(words.items() if words else ((part, 1) for part in parts))
-        alphabet = choose_alphabet(kind, chars, vocab_size, at_least, byte_fallback)
-        if kind == "char":
-            backend = build.build_char(alphabet, vocab_size, byte_fallback)
-        elif kind == "word":
-            backend = build.build_word(words, alphabet, vocab_size, at_least, byte_fallback)
-        else:
-            size = vocab_size or default_size(len(alphabet), chars.total())
-            backend = build.train_unigram(words, alphabet, size, at_least, byte_fallback)
-            found = backend.get_vocab_size()
-            if vocab_size is not None and found < vocab_size:
-                raise too_large("unigram", vocab_size, found)
+    with tempfile.TemporaryFile() as spool:
+        backend = _build(_parts(texts), spool, kind, vocab_size, at_least, byte_fallback)
     roles = {role: index for index, role in enumerate(SPECIALS)}
     backend.add_special_tokens(
         [AddedToken(name, special=True, normalized=False) for name in SPECIALS.values()]
     )
     return Tokenizer(backend, roles)
+
+
+def _build(
+    parts: Iterator[str],
+    spool: IO[bytes],
+    kind: str,
+    vocab_size: int | None,
+    min_frequency: int,
+    fallback: bool,
+) -> tokenizers.Tokenizer:
+    """Count first, then build; BPE reads the text a second time, from `spool`."""
+    words = build.count_words(parts) if kind in ("word", "unigram") else Counter[str]()
+    if kind in ("bpe", "bytebpe"):
+        parts = _spooled(parts, spool)
+    chars = count_characters(words.items() if words else ((part, 1) for part in parts))
+    found = 0
+    # Half of the room is for single characters, all of it where nothing else fills it.
+    for share in (0.5, 1.0):
+        alphabet = choose_alphabet(kind, chars, vocab_size, min_frequency, fallback, share)
+        size = vocab_size or default_size(kind, len(alphabet), chars.total())
+        match kind:
+            case "char":
+                backend = build.build_char(alphabet, fallback)
+            case "word":
+                backend = build.build_word(words, alphabet, size, min_frequency, fallback)
+            case "unigram":
+                backend = build.train_unigram(words, alphabet, size, min_frequency, fallback)
+            case "bpe":
+                replay = _replay(spool)
+                backend = build.train_bpe(replay, chars, alphabet, size, min_frequency, fallback)
+            case _:
+                backend = build.train_bytebpe(_replay(spool), size, min_frequency)
+        found = backend.get_vocab_size()
+        if vocab_size is None or found >= vocab_size:
+            return backend
+    raise ValueError(
+        f"vocab_size {vocab_size:,} is too large for {kind}: the text supports at most {found:,} "
+        f"tokens; use --vocab-size {found} or less"
+    )
 
 
 def _parts(texts: Iterable[str]) -> Iterator[str]:
@@ -99,3 +125,20 @@ def _parts(texts: Iterable[str]) -> Iterator[str]:
                 "clean the text first"
             ) from None
         yield from cut_safely(text, 1 << 14)
+
+
+_LENGTH = struct.Struct("<I")
+
+
+def _spooled(parts: Iterable[str], spool: IO[bytes]) -> Iterator[str]:
+    for part in parts:
+        data = part.encode()
+        spool.write(_LENGTH.pack(len(data)))
+        spool.write(data)
+        yield part
+
+
+def _replay(spool: IO[bytes]) -> Iterator[str]:
+    spool.seek(0)
+    while head := spool.read(_LENGTH.size):
+        yield spool.read(_LENGTH.unpack(head)[0]).decode()

@@ -1,0 +1,71 @@
+"""The keys and values of tokens already read, so that the next token costs one token's work.
+
+Every row of a batch has its own length: row `b` has read `lengths[b]` tokens, and its next ones
+stand at those positions. Rows of different lengths are padded on the right; what lies at or beyond
+a row's length is garbage that the attention mask hides and the row's next tokens overwrite. A row's
+numbers therefore do not depend on the other rows.
+"""
+
+import torch
+from torch import Tensor
+
+from malmoi.config import ModelConfig
+
+
+class KVCache:
+    """Room for `capacity` tokens of each of `rows` rows, in every layer.
+
+    Args:
+        config: the model's shape.
+        rows: batch size `B`.
+        capacity: tokens a row can hold; the context length when not given.
+
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        rows: int,
+        capacity: int | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.capacity = capacity or config.context_length
+        shape = (config.num_layers, rows, config.num_kv_heads, self.capacity, config.head_size)
+        self.keys = torch.zeros(shape, dtype=dtype, device=device)
+        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        # The n-gram embeddings of the next token look back at the ids of the last ones.
+        self.ids = torch.zeros(rows, self.capacity, dtype=torch.long, device=device)
+        self.lengths = torch.zeros(rows, dtype=torch.long, device=device)
+
+    def positions(self, new: int) -> Tensor:
+        """Where the next `new` tokens of each row stand: `[B, new]`."""
+        return self.lengths[:, None] + torch.arange(new, device=self.lengths.device)
+
+    def write_ids(self, positions: Tensor, ids: Tensor) -> None:
+        """Note the ids `[B, T]` that stand at `positions` `[B, T]`."""
+        self.ids.scatter_(1, positions.clamp(max=self.capacity - 1), ids)
+
+    def write(self, layer: int, positions: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Store `k, v` `[B, H, T, D]` at `positions` `[B, T]`; give back what has been read so far.
+
+        The two results are `[B, H, S, D]` with `S` the longest row's new length.
+        """
+        rows = torch.arange(len(positions), device=positions.device)[:, None]
+        self.keys[layer][rows, :, positions] = k.transpose(1, 2)
+        self.values[layer][rows, :, positions] = v.transpose(1, 2)
+        seen = int(positions.max()) + 1
+        return self.keys[layer][:, :, :seen], self.values[layer][:, :, :seen]
+
+    def row(self, row: int) -> "KVCache":
+        """One row as a cache of its own that shares this one's memory, but not `lengths`."""
+        view = object.__new__(KVCache)
+        view.capacity = self.capacity
+        view.keys, view.values = self.keys[:, row : row + 1], self.values[:, row : row + 1]
+        view.ids, view.lengths = self.ids[row : row + 1], self.lengths[row : row + 1].clone()
+        return view
+
+    def advance(self, counts: Tensor | int) -> None:
+        """Each row has read `counts` more tokens (those beyond are padding)."""
+        self.lengths = self.lengths + counts

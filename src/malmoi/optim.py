@@ -1,0 +1,249 @@
+"""How the weights move: parameter groups, Muon beside AdamW, gradient clipping, schedules.
+
+The optimizer owns float32 master weights. The model computes in whatever precision its parameters
+have; after each step they are rounded anew from the masters, so that updates smaller than a
+bfloat16 digit are not lost, and no `autocast` has to convert weights at every use.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from malmoi.config import OptimConfig, Schedule
+
+# Coefficients of the odd polynomials, one triple an iteration, that bring all singular values in
+# [0.001, 1] close to 1: the minimax choice of Amsel et al. 2025 (arXiv:2505.16932), which needs
+# fewer iterations than one fixed polynomial.
+POLYNOMIALS = (
+    (8.28721201814563, -23.595886519098837, 17.300387312530933),
+    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
+    (3.3184196573706015, -2.488488024314874, 0.51004894012372),
+)
+
+
+def orthogonalize(matrices: Tensor) -> Tensor:
+    """The nearest semi-orthogonal matrix to each of `matrices` `[N, R, C]`, approximately.
+
+    Newton-Schulz iterations in bfloat16 on the whole stack at once: one call of a batched kernel
+    for all layers costs a fraction of a call for each.
+    """
+    x = matrices.to(torch.bfloat16)
+    tall = x.shape[1] > x.shape[2]
+    if tall:
+        x = x.mT
+    x = x / (torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True) * 1.02 + 1e-7)
+    for a, b, c in POLYNOMIALS:
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
+
+
+class _Matrices:
+    """Matrices of one shape, stacked: master weights and momentum `[N, R, C]`."""
+
+    def __init__(self, shape: tuple[int, int], device: torch.device) -> None:
+        self.shape, self.device = shape, device
+        self.places: list[tuple[nn.Parameter, int, int, bool]] = []
+        self.master = self.momentum = torch.empty(0)
+
+    def views(self, of: dict[nn.Parameter, Tensor]) -> list[Tensor]:
+        """The part of each parameter's tensor in `of` that stands in the stack, `[R, C]`."""
+        views = []
+        for parameter, start, rows, turned in self.places:
+            view = of[parameter].narrow(0, start, rows)
+            views.append(view.mT if turned else view)
+        return views
+
+    def begin(self, values: dict[nn.Parameter, Tensor]) -> None:
+        self.master = torch.stack(self.views(values)).float()
+        self.momentum = torch.zeros_like(self.master)
+        # An update of a matrix with more outputs than inputs is scaled to the same effect on
+        # each output (Jordan et al. 2024); a turned one has more inputs than outputs.
+        tall = math.sqrt(max(1.0, self.shape[0] / self.shape[1]))
+        scale = [1.0 if turned else tall for *_, turned in self.places]
+        self.scale = torch.tensor(scale, device=self.device)[:, None, None]
+
+    def step(self, grads: dict[nn.Parameter, Tensor], lr: float, mu: float, decay: float) -> None:
+        grad = torch.stack(self.views(grads)).float()
+        self.momentum.lerp_(grad, 1 - mu)
+        update = orthogonalize(grad.lerp_(self.momentum, mu)).float()  # Nesterov's look-ahead
+        if decay:
+            self.master.mul_(1 - lr * decay)
+        self.master.addcmul_(update, self.scale, value=-lr)
+
+
+class Optimizer:
+    """Muon (Jordan et al. 2024) on the matrices inside the blocks, AdamW on everything else.
+
+    With `config.optimizer == "adamw"`, AdamW on everything. Weight decay is on matrices only.
+
+    Args:
+        model: its parameters are changed in place by `step`.
+        config: learning rates, betas, momentum, decay, clipping.
+
+    """
+
+    def __init__(self, model: nn.Module, config: OptimConfig) -> None:
+        self.config = config
+        self.parameters = dict(model.named_parameters())
+        self.stacks: dict[tuple[int, int], _Matrices] = {}
+        self.steps = 0
+        rest: dict[str, nn.Parameter] = {}
+        for name, parameter in self.parameters.items():
+            if config.optimizer == "muon" and name.startswith("blocks.") and parameter.ndim == 2:
+                self._stack(name, parameter, model)
+            else:
+                rest[name] = parameter
+        values = {parameter: parameter.data for parameter in self.parameters.values()}
+        for stack in self.stacks.values():
+            stack.begin(values)
+        self.rest = {
+            name: parameter.detach().float().clone().requires_grad_()
+            for name, parameter in rest.items()
+        }
+        muon = config.optimizer == "muon"
+        decayed = [p for p in self.rest.values() if p.ndim == 2 and not muon]
+        other = [p for p in self.rest.values() if p.ndim != 2 or muon]
+        self.lr = config.embedding_lr if muon else config.lr
+        self.adamw = torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": config.weight_decay},
+                {"params": other, "weight_decay": 0.0},
+            ],
+            lr=self.lr,
+            betas=(config.beta1, config.beta2),
+            eps=1e-10,
+            fused=True,
+        )
+
+    def _stack(self, name: str, parameter: nn.Parameter, model: nn.Module) -> None:
+        """Queries, keys and values are three matrices; wide ones are turned to join the tall."""
+        rows = [parameter.shape[0]]
+        if name.endswith("qkv.weight"):
+            attention = model.get_submodule(name.removesuffix(".qkv.weight"))
+            size = parameter.shape[0] // (attention.q_heads + 2 * attention.kv_heads)  # type: ignore[operator]
+            rows = [attention.q_heads * size, *[attention.kv_heads * size] * 2]  # type: ignore[operator, list-item]
+        start = 0
+        for count in rows:
+            turned = count < parameter.shape[1]
+            shape = (parameter.shape[1], count) if turned else (count, parameter.shape[1])
+            stack = self.stacks.setdefault(shape, _Matrices(shape, parameter.device))
+            stack.places.append((parameter, start, count, turned))
+            start += count
+
+    @torch.no_grad()
+    def step(self, scale: float) -> float:
+        """Move the weights by the gradients in `parameter.grad`, then clear those.
+
+        Args:
+            scale: of the peak learning rates, from `schedule`.
+
+        Returns:
+            The norm of the whole gradient before clipping.
+
+        """
+        grads = {
+            parameter: parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+            for parameter in self.parameters.values()
+        }
+        every = list(grads.values())
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(every)).float())
+        if self.config.clip and norm > self.config.clip:
+            torch._foreach_mul_(every, self.config.clip / float(norm))
+        # Momentum rises over the first steps, when the directions still change quickly.
+        mu = self.config.momentum - max(0.0, 1 - self.steps / 300) * 0.1
+        for stack in self.stacks.values():
+            stack.step(grads, self.config.lr * scale, mu, self.config.weight_decay)
+        for name, master in self.rest.items():
+            master.grad = grads[self.parameters[name]].float()
+        for group in self.adamw.param_groups:
+            group["lr"] = self.lr * scale
+        self.adamw.step()
+        self.steps += 1
+        self._write({parameter: parameter.data for parameter in self.parameters.values()})
+        for parameter in self.parameters.values():
+            parameter.grad = None
+        return float(norm)
+
+    def _write(self, values: dict[nn.Parameter, Tensor]) -> None:
+        """Copy the master weights into `values`, rounding to their precision."""
+        for stack in self.stacks.values():
+            torch._foreach_copy_(stack.views(values), list(stack.master.unbind()))
+        if self.rest:
+            to = [values[self.parameters[name]] for name in self.rest]
+            torch._foreach_copy_(to, [master.data for master in self.rest.values()])
+
+    @torch.no_grad()
+    def weights(self) -> dict[str, Tensor]:
+        """The float32 weights by the model's parameter names, as copies."""
+        values = {
+            parameter: torch.empty_like(parameter, dtype=torch.float32)
+            for parameter in self.parameters.values()
+        }
+        self._write(values)
+        return {name: values[parameter] for name, parameter in self.parameters.items()}
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything besides the weights' names that `load` needs to go on exactly."""
+        state = {"steps": torch.tensor(self.steps)}
+        for (rows, columns), stack in self.stacks.items():
+            state[f"muon.{rows}x{columns}.master"] = stack.master
+            state[f"muon.{rows}x{columns}.momentum"] = stack.momentum
+        for name, master in self.rest.items():
+            state[f"adamw.{name}.master"] = master.detach()
+            for key, value in self.adamw.state.get(master, {}).items():
+                state[f"adamw.{name}.{key}"] = value
+        return state
+
+    @torch.no_grad()
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Go on from what `state` gave, and write the weights into the model.
+
+        Raises:
+            ValueError: the state is of another model or optimizer.
+
+        """
+        state = dict(state)
+        try:
+            self.steps = int(state.pop("steps"))
+            for (rows, columns), stack in self.stacks.items():
+                stack.master.copy_(state.pop(f"muon.{rows}x{columns}.master"))
+                stack.momentum.copy_(state.pop(f"muon.{rows}x{columns}.momentum"))
+            for name, master in self.rest.items():
+                master.copy_(state.pop(f"adamw.{name}.master"))
+                mine = f"adamw.{name}."
+                inner = {key: state.pop(key) for key in list(state) if key.startswith(mine)}
+                if inner:
+                    self.adamw.state[master] = {
+                        key.removeprefix(mine): value.clone() for key, value in inner.items()
+                    }
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(f"optimizer state does not belong to this model: {error}") from None
+        self._write({parameter: parameter.data for parameter in self.parameters.values()})
+
+
+def schedule(kind: Schedule, progress: float, config: OptimConfig) -> float:
+    """Learning rate at `progress` (0 to 1) through the run, as a share of the peak.
+
+    All kinds rise linearly over the first `config.warmup` of the run and end at
+    `config.final_lr`. `linear` and `wsd` stay at the peak until the last `config.decay` of the run;
+    `wsd` then falls as 1 - sqrt (Hägele et al. 2024). `cosine` falls all the way (Loshchilov &
+    Hutter 2017). `step` falls to a third at 60 % and to a tenth at 85 %.
+    """
+    progress = min(max(progress, 0.0), 1.0)
+    if progress < config.warmup:
+        return max(progress, 1e-3) / config.warmup
+    after = (progress - config.warmup) / (1 - config.warmup) if config.warmup < 1 else 1.0
+    falling = max(0.0, 1 - (1 - progress) / config.decay) if config.decay > 0 else 0.0
+    share = {
+        "constant": 1.0,
+        "cosine": 0.5 * (1 + math.cos(math.pi * after)),
+        "linear": 1 - falling,
+        "wsd": 1 - math.sqrt(falling),
+        "step": 1.0 if after < 0.6 else 1 / 3 if after < 0.85 else 0.1,
+    }[kind]
+    if kind in ("constant", "step"):
+        return share
+    return config.final_lr + (1 - config.final_lr) * share
