@@ -90,8 +90,8 @@ class DataConfig:
 class TokenizerConfig:
     """Which tokenizer to train, or where one lies."""
 
-    tokenizer: str = "auto"
-    """char, word, bpe, bytebpe, unigram, or a path to a tokenizer; auto: by the text's size"""
+    tokenizer: str = "bpe"
+    """char, word, bpe, bytebpe, unigram, or a path to a tokenizer"""
     vocab_size: int | None = None
     """number of tokens; chosen by the size of the text when not given"""
 

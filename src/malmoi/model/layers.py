@@ -125,8 +125,7 @@ class Attention(nn.Module):
             weights = torch.softmax(q @ k.transpose(-1, -2) * self.scale + context.mask, -1)
             context.tap("attention", self.layer, weights)
             return F.dropout(weights, dropout) @ v
-        training = torch.is_grad_enabled() and q.requires_grad
-        if training and q.device.type == "cpu" and not dropout and _fits(q):
+        if context.causal and q.device.type == "cpu" and not dropout and _fits(q):
             return ops.causal_attention(q, k, v, context.mask, self.scale)
         mask = None if context.causal else context.mask
         return F.scaled_dot_product_attention(

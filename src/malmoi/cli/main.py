@@ -1,0 +1,112 @@
+"""`malmoi VERB ...`: finds the verb, reads its flags, turns errors into one line.
+
+Nothing heavy is imported before the verb is known, so that help comes at once.
+"""
+
+import time
+
+BEGAN = time.monotonic()  # as early as can be: `--minutes` counts from the command's start
+
+import contextlib  # noqa: E402
+import importlib  # noqa: E402
+import io  # noqa: E402
+import json  # noqa: E402
+import logging  # noqa: E402
+import os  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+from types import FrameType, ModuleType  # noqa: E402
+from typing import Any  # noqa: E402
+
+VERBS = {
+    "demo": "train on the built-in stories for three minutes and hear the model speak",
+    "train": "text in, a trained model out",
+    "evaluate": "loss, perplexity, bits per byte, beside their floors",
+    "generate": "continue prompts",
+    "bench": "measure the speed of training on this machine",
+}
+
+HELP = """\
+malmoi (말모이): raw text in, a small language model of your own out
+
+usage: malmoi VERB ...        malmoi VERB --help tells a verb's flags
+
+{verbs}
+
+Begin with:  malmoi demo
+Your text:   malmoi train my.txt --out my-model --minutes 3
+             malmoi generate my-model --prompt "옛날 옛적에"
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run a verb and exit: 0 when all went well, 2 for what the user can mend."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(HELP.format(verbs="\n".join(f"  {v:<10}{about}" for v, about in VERBS.items())))
+        sys.exit(0 if argv else 2)
+    if argv[0] in ("-V", "--version"):
+        import malmoi
+
+        print(f"malmoi {malmoi.__version__}")
+        sys.exit(0)
+    verb, rest = argv[0], argv[1:]
+    if verb not in VERBS:
+        _fail(f"malmoi: unknown verb {verb!r}; there are {', '.join(VERBS)}")
+    logging.basicConfig(format="malmoi: %(message)s", level=logging.WARNING)
+    signal.signal(signal.SIGTERM, _interrupt)  # a polite kill keeps the best weights like Ctrl-C
+    try:
+        module = importlib.import_module(f"malmoi.cli.{verb}")
+        args = _parse(verb, module, rest)
+        result = module.run(args)
+        if getattr(args, "json", False) and result is not None:
+            print(json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False))
+        sys.stdout.flush()
+    except KeyboardInterrupt as error:
+        _fail(f"malmoi {verb}: stopped. {error}".rstrip())
+    except BrokenPipeError:
+        # The reader has gone (`| head`): no message, and none from Python at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (ValueError, OSError, ImportError) as error:
+        if os.environ.get("MALMOI_DEBUG"):
+            raise
+        _fail(f"malmoi {verb}: {_one_line(error)}")
+
+
+def _parse(verb: str, module: ModuleType, rest: list[str]) -> Any:
+    import tyro
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                tyro.conf.configure(
+                    tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff
+                )(module.Args),
+                prog=f"malmoi {verb}",
+                args=rest,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        # The library draws a box of many lines; ours is the sentence in it.
+        rows = [row.strip("│╭╮╰╯ ") for row in said.getvalue().splitlines()[1:]]
+        cut = next((i for i, row in enumerate(rows) if set(row) == {"─"}), len(rows))
+        sentence = " ".join(" ".join(rows[:cut]).split()).replace("Error parsing ", "")
+        _fail(f"malmoi {verb}: {sentence.rstrip('.')} (malmoi {verb} --help tells all flags)")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _fail(message: str) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,380 @@
+"""From text to a run folder: the wiring that `train`, `demo` and `bench` share."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from malmoi.cli.progress import Progress
+from malmoi.config import DataConfig, RunConfig, TokenizerConfig
+from malmoi.data import Batches, TokenStore, write_stores
+from malmoi.decode import Policy, generate
+from malmoi.evaluate.loss import Loss, evaluate
+from malmoi.model import GPT, build
+from malmoi.optim import Optimizer
+from malmoi.run import Run, check_new
+from malmoi.text.sources import downloaded, read
+from malmoi.text.split import Split, plan
+from malmoi.tokenizer import KINDS, StreamDecoder, Tokenizer, train_tokenizer
+from malmoi.train import Budget, Event, Result, choose_device, choose_dtype, train
+
+SAMPLE_TOKENS = 160
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text that has been split and encoded."""
+
+    tokenizer: Tokenizer
+    stores: dict[str, TokenStore]
+    split: str
+    folder: Path
+
+
+def prepare(
+    data: DataConfig, tokenizer: TokenizerConfig, seed: int, folder: Path, progress: Progress
+) -> Corpus:
+    """Read, split, train the tokenizer on the training part alone, encode into `folder`.
+
+    Raises:
+        ValueError: anything about the text or the tokenizer that the user can mend.
+
+    """
+    split = Split.parse(data.split)
+    with downloaded(data.sources) as sources:
+
+        def pieces() -> Iterator[Any]:
+            yield from read(sources, field=data.field, encoding=data.encoding)
+
+        read(sources, field=data.field, encoding=data.encoding)  # names are checked at once
+        parts = plan(pieces, split, seed=seed)
+        if tokenizer.tokenizer in KINDS:
+            texts = (piece.text for part, piece in parts.assign(pieces()) if part == "train")
+            progress.label = "training the tokenizer"
+            words = train_tokenizer(
+                _counted(texts, progress), tokenizer.tokenizer, tokenizer.vocab_size
+            )
+        elif Path(tokenizer.tokenizer).exists():
+            words = Tokenizer.load(tokenizer.tokenizer)
+        else:
+            raise ValueError(
+                f"tokenizer {tokenizer.tokenizer!r}: no such file, and none of the kinds "
+                f"{', '.join(KINDS)}"
+            )
+        progress.label = "encoding"
+        stores = write_stores(
+            ((part, text, first) for part, text, first in _parts(parts, pieces(), progress)),
+            words,
+            folder,
+        )
+    return Corpus(words, stores, str(parts), folder)
+
+
+def _counted(texts: Iterator[str], progress: Progress) -> Iterator[str]:
+    done = 0
+    for text in texts:
+        done += len(text)
+        progress.update(0, f"{done / 1e6:.1f} million characters")
+        yield text
+
+
+def _parts(parts: Any, pieces: Iterator[Any], progress: Progress) -> Iterator[tuple[str, str, bool]]:
+    done = 0
+    for part, piece in parts.assign(pieces):
+        done += len(piece.text)
+        progress.update(0, f"{done / 1e6:.1f} million characters")
+        yield part, piece.text, piece.first
+
+
+@dataclass
+class Trained:
+    """A finished run with what it was made of, still in memory."""
+
+    run: Run
+    model: GPT
+    untrained: GPT
+    corpus: Corpus
+    result: Result
+    validation: Loss | None
+    report: dict[str, Any]
+
+
+def train_run(
+    config: RunConfig,
+    sizes: dict[str, Any],
+    out: Path,
+    began: float,
+    *,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Trained:
+    """Everything from reading the text to the finished run folder.
+
+    The run folder comes into being only once text, tokenizer and model are known to be right.
+
+    Args:
+        config: as the user gave it; `config.model` gives the preset, `sizes` what differs from it.
+        sizes: fields of the model that the user set.
+        out: the run folder.
+        began: `time.monotonic()` when the command was started.
+        overwrite: may an old run at `out` be replaced.
+        quiet: no progress.
+
+    """
+    check_new(out, overwrite)
+    setting = config.train
+    with Progress("reading", quiet=quiet) as progress, _beside(out) as beside:
+        corpus = prepare(config.data, config.tokenizer, setting.seed, beside / "data", progress)
+        _say_corpus(corpus, progress)
+        model_config = build(config.model.preset, corpus.tokenizer.vocab_size, **sizes)
+        config = replace(config, model=model_config)
+        length = model_config.context_length
+        batches = Batches(corpus.stores["train"], length, setting.batch_size, setting.seed)
+        device = choose_device(setting.device)
+        dtype = choose_dtype(setting.precision, device, model_config)
+        model = GPT(model_config, setting.seed)
+        run = Run.create(out, config, overwrite=overwrite)
+        os.replace(corpus.folder, run.folder / "data")
+        corpus = replace(corpus, folder=run.folder / "data")
+        corpus.tokenizer.save(run.folder / "tokenizer.json")
+        untrained = model
+        model = GPT(model_config, setting.seed).to(device=device, dtype=dtype)
+        size = sum(p.numel() for p in model.parameters())
+        progress.line(
+            f"model      {model_config.preset}, {size / 1e6:.2f} million parameters, context "
+            f"{length}, on {device} in {_name(dtype)}"
+        )
+        return _train(run, config, model, untrained, corpus, batches, began, progress)
+
+
+def _train(
+    run: Run,
+    config: RunConfig,
+    model: GPT,
+    untrained: GPT,
+    corpus: Corpus,
+    batches: Batches,
+    began: float,
+    progress: Progress,
+) -> Trained:
+    optimizer = Optimizer(model, config.optim)
+    setting = config.train
+    budget = Budget(began, setting.minutes, setting.steps)
+    watch = _Validation(model, corpus.stores, budget, setting.evals)
+    progress.label, progress.total = "training", 1.0
+
+    def on_event(event: Event) -> None:
+        if event.validation_loss is None:
+            note = (
+                f"step {event.step}  loss {event.train_loss:.3f}  "
+                f"{event.tokens_per_second:,.0f} tokens/s"
+            )
+            left = None if event.progress < 0.01 else _left(budget, event)
+            progress.update(event.progress, note, left)
+            return
+        run.log({k: v for k, v in event.record().items() if v == v})  # NaN is no JSON
+        before = f"train {event.train_loss:.4f}  " if event.step else ""
+        mark = "  best so far" if event.best and event.step else ""
+        progress.line(
+            f"{event.seconds:6.1f} s  step {event.step:>6}  {before}"
+            f"validation {event.validation_loss:.4f}{mark}"
+        )
+
+    def on_checkpoint(step: int) -> None:
+        run.save_checkpoint(step, optimizer.weights(), optimizer.state(), {"step": step})
+
+    result = train(
+        model, batches, optimizer, setting, config.optim, budget,
+        evaluate=watch, on_event=on_event,
+        on_best=lambda step, weights: run.save_weights(weights), on_checkpoint=on_checkpoint,
+    )  # fmt: skip
+    if result.interrupted:
+        progress.clear()
+        if not result.weights:
+            raise KeyboardInterrupt("It was too early for weights worth keeping.")
+        run.write_config(config, {"interrupted": True, "best_step": result.best_step})
+        raise KeyboardInterrupt(
+            f"The best weights so far (step {result.best_step}, validation loss "
+            f"{result.best_loss:.4f}) are in {run.folder}"
+        )
+    model.load_state_dict(result.weights)
+    model.eval()
+    validation = watch.whole(result.best_step)
+    tokens_per_second = result.tokens_per_second
+    _write_samples(run, model, corpus.tokenizer, budget)
+    report: dict[str, Any] = {
+        "run": str(run.folder),
+        "steps": result.steps,
+        "seconds": round(budget.seconds(), 2),
+        "best_step": result.best_step,
+        "validation": validation.dict() if validation else None,
+        "tokens_per_second": round(tokens_per_second, 1),
+        "step_seconds": round(result.step_seconds, 2),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "precision": _name(next(model.parameters()).dtype),
+    }
+    run.write_config(config, report)
+    return Trained(run, model, untrained, corpus, result, validation, report)
+
+
+class _Validation:
+    """Validation loss while training, on as much of the text as the time allows.
+
+    It tells the budget how much time the end of the run will need, too.
+    """
+
+    def __init__(
+        self, model: GPT, stores: dict[str, TokenStore], budget: Budget, evals: int
+    ) -> None:
+        self.model, self.budget = model, budget
+        held_out = stores["validation"]
+        # Without a validation part the training loss decides which weights are the best.
+        self.store = held_out if len(held_out) > 1 else stores["train"]
+        self.real = self.store is held_out
+        self.most_tokens: int | None = None
+        self.evals = evals
+        self.last: Loss | None = None
+
+    def __call__(self) -> float:
+        if self.most_tokens is None:
+            self._calibrate()
+        self.last = evaluate(self.model, self.store, most_tokens=self.most_tokens)
+        return self.last.loss
+
+    @property
+    def partial(self) -> bool:
+        return self.most_tokens is not None and self.most_tokens < len(self.store)
+
+    def _calibrate(self) -> None:
+        """See how fast evaluation is; the evaluations on the way may take a fortieth of the run."""
+        tried = min(len(self.store), 16 * self.model.config.context_length)
+        evaluate(self.model, self.store, most_tokens=tried)  # the first touch is always slow
+        begin = time.monotonic()
+        evaluate(self.model, self.store, most_tokens=tried)
+        speed = tried / max(time.monotonic() - begin, 1e-6)
+        if self.budget.minutes is None:
+            self.most_tokens = max(tried, 100_000)
+            return
+        allowed = self.budget.seconds_left() / 40 / self.evals * speed
+        self.most_tokens = max(tried, int(allowed))
+        ends = len(self.store) / speed if self.partial and self.real else 0.0
+        ends += min(self.most_tokens, len(self.store)) / speed
+        weights = sum(p.numel() for p in self.model.parameters()) * 4
+        self.budget.reserve = 1.05 * ends + weights / 1e8 + _sample_seconds(self.budget) + 0.3
+
+    def whole(self, best_step: int) -> Loss | None:
+        """Loss of the weights now in the model over the whole validation part."""
+        if not self.real:
+            return None
+        return evaluate(self.model, self.store)
+
+
+def _sample_seconds(budget: Budget) -> float:
+    """How long writing samples may take: a second, or less of a short run."""
+    return 1.0 if budget.minutes is None else min(1.0, budget.minutes * 60 / 100)
+
+
+def _write_samples(run: Run, model: GPT, tokenizer: Tokenizer, budget: Budget) -> None:
+    end = time.monotonic() + _sample_seconds(budget)
+    lines = ["# Samples", ""]
+    for seed in range(3):
+        text = speak(model, tokenizer, "", Policy(0.8), seed=seed, until=end)
+        lines += [f"Temperature 0.8, seed {seed}:", "", *("> " + x for x in text.split("\n")), ""]
+        if time.monotonic() > end:
+            break
+    run.write_text("samples.md", "\n".join(lines))
+
+
+def speak(
+    model: GPT,
+    tokenizer: Tokenizer,
+    prompt: str,
+    policy: Policy,
+    *,
+    seed: int = 0,
+    most: int = SAMPLE_TOKENS,
+    until: float = float("inf"),
+) -> str:
+    """One continuation of `prompt` as text, without the prompt; ends at `until` at the latest."""
+    stream = StreamDecoder(tokenizer)
+    parts: list[str] = []
+
+    def on_token(row: int, token: int) -> bool:
+        parts.append(stream.push(token))
+        return time.monotonic() > until
+
+    generate(
+        model, [tokenizer.encode(prompt, bos=True)], policy, max_new_tokens=most,
+        stop_ids=[tokenizer.eos_id], banned_ids=banned(tokenizer), seed=seed, on_token=on_token,
+    )  # fmt: skip
+    return "".join(parts) + stream.finish()
+
+
+def banned(tokenizer: Tokenizer) -> list[int]:
+    """Ids that no text contains: marks that generation should never choose."""
+    return sorted({tokenizer.bos_id, tokenizer.pad_id, tokenizer.unk_id} - {tokenizer.eos_id})
+
+
+def open_run(folder: Path, device: str = "auto", precision: str = "auto") -> tuple[Run, GPT, Tokenizer]:
+    """A run's model and tokenizer, ready to be used.
+
+    Raises:
+        ValueError: no run folder, or something in it is missing or damaged.
+
+    """
+    run = Run.open(folder)
+    tokenizer = Tokenizer.load(folder / "tokenizer.json")
+    model = run.load_model()
+    if tokenizer.vocab_size != model.config.vocab_size:
+        raise ValueError(
+            f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens and the model "
+            f"{model.config.vocab_size}; one of the two files is not of this run"
+        )
+    place = choose_device(device)
+    dtype = choose_dtype(precision, place, model.config)  # type: ignore[arg-type]
+    return run, model.to(device=place, dtype=dtype), tokenizer
+
+
+@contextmanager
+def _beside(out: Path) -> Iterator[Path]:
+    """A folder next to `out` for what is not known to be right yet; gone in the end."""
+    made = [parent for parent in out.absolute().parents if not parent.exists()]
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.absolute().parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        for parent in made:  # those that were made for nothing
+            if not any(parent.iterdir()):
+                parent.rmdir()
+
+
+def _say_corpus(corpus: Corpus, progress: Progress) -> None:
+    progress.line(f"split      {corpus.split}")
+    for name, store in corpus.stores.items():
+        if counts := store.counts.tokens and asdict(store.counts):
+            progress.line(
+                f"  {name:<11}{counts['documents']:>9,} documents {counts['chars']:>12,} characters"
+                f" {counts['tokens']:>12,} tokens"
+            )
+    words = corpus.tokenizer
+    progress.line(f"tokenizer  {words.kind}, {words.vocab_size:,} tokens")
+
+
+def _left(budget: Budget, event: Event) -> float:
+    if budget.minutes is not None:
+        return budget.seconds_left()
+    spent = time.monotonic() - budget.first_step
+    return spent * (1 - event.progress) / event.progress
+
+
+def _name(dtype: torch.dtype) -> str:
+    return {torch.bfloat16: "bf16", torch.float32: "fp32"}.get(dtype, str(dtype))

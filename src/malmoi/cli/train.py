@@ -1,0 +1,115 @@
+"""`malmoi train DATA... --out RUN`: text in, a trained model out."""
+
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from malmoi.cli.main import BEGAN
+from malmoi.config import (
+    ModelConfig,
+    OptimConfig,
+    Preset,
+    RunConfig,
+    TokenizerConfig,
+    TrainConfig,
+)
+
+
+@dataclass(frozen=True)
+class ModelSizes:
+    """The model; what is not given keeps the preset's value."""
+
+    preset: Preset = "malmoi"
+    """bigram (the floor), gpt2 (124M), llama, or malmoi (learns fastest)"""
+    context_length: int | None = None
+    """how many tokens the model sees at once"""
+    d_model: int | None = None
+    num_layers: int | None = None
+    num_heads: int | None = None
+    num_kv_heads: int | None = None
+    d_ff: int | None = None
+    dropout: float | None = None
+
+
+@dataclass(frozen=True)
+class Args:
+    """Train a model on your text. DATA: files, folders, globs, https://, hf://, builtin:stories."""
+
+    data: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA...")]
+    """what to learn from"""
+    out: Path
+    """the run folder to make"""
+    overwrite: bool = False
+    """replace a run that is there already"""
+    json: bool = False
+    """print the result as one JSON object"""
+    field: str | None = None
+    """column or key that holds the text (document, text, content are found by themselves)"""
+    encoding: str | None = None
+    """character encoding of the files; detected when not given"""
+    split: str = "80/10/10"
+    """train/validation/test in per cent; 90/10 leaves no test part"""
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    model: ModelSizes = ModelSizes()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+
+
+def to_config(args: Args) -> tuple[RunConfig, dict[str, Any]]:
+    """The run's configuration, and the model sizes that the user set.
+
+    Raises:
+        ValueError: both or a nonsensical one of minutes and steps.
+
+    """
+    from malmoi.config import DataConfig
+
+    setting = args.train
+    if setting.minutes is None and setting.steps is None:
+        setting = replace(setting, minutes=3.0)
+    if setting.minutes is not None and setting.steps is not None:
+        raise ValueError("give --minutes or --steps, not both")
+    if (setting.minutes or setting.steps or 0) <= 0:
+        raise ValueError("--minutes and --steps have to be more than 0")
+    for name in ("batch_size", "accumulate", "evals"):
+        if getattr(setting, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} has to be 1 or more")
+    if setting.accumulate > setting.batch_size:
+        raise ValueError(
+            f"--accumulate {setting.accumulate}: a batch of {setting.batch_size} windows cannot "
+            "be split into that many parts"
+        )
+    sizes = asdict(args.model)
+    preset = sizes.pop("preset")
+    config = RunConfig(
+        model=ModelConfig(preset=preset),
+        data=DataConfig(args.data, args.field, args.encoding, args.split),
+        tokenizer=args.tokenizer,
+        optim=args.optim,
+        train=setting,
+    )
+    return config, sizes
+
+
+def run(args: Args) -> dict[str, Any]:
+    """Train, and say what came of it."""
+    config, sizes = to_config(args)
+    from malmoi.cli.pipeline import train_run
+
+    trained = train_run(config, sizes, args.out, BEGAN, overwrite=args.overwrite)
+    if not args.json:
+        report = trained.report
+        print(f"{report['steps']} steps, {report['tokens_per_second']:,.0f} tokens/s")
+        if loss := trained.validation:
+            print(
+                f"validation loss {loss.loss:.4f} nats/token, perplexity {loss.perplexity:.2f}, "
+                f"{loss.bits_per_byte:.4f} bits/byte (step {report['best_step']})"
+            )
+        print(f"the run is in {args.out}; next:")
+        print(f"  malmoi evaluate {args.out}")
+        print(f'  malmoi generate {args.out} --prompt "..."')
+        sys.stdout.flush()
+    return trained.report
