@@ -43,7 +43,7 @@ class ModelConfig:
     """the last 2, 3, ... tokens together are hashed into embeddings as well; 0: none"""
     ngram_rows: int = 16384
     """rows of each of those tables"""
-    ngram_dropout: float = 0.2
+    ngram_dropout: float = 0.5
     """share of n-gram embeddings that training leaves out, so that they do not learn by heart"""
     rope_base: float = 10000.0
 
@@ -63,7 +63,9 @@ class ModelConfig:
                 f"num_kv_heads {self.num_kv_heads}"
             )
         if self.position == "rotary" and self.head_size % 2:
-            raise ValueError(f"model: rotary positions need an even head size, not {self.head_size}")
+            raise ValueError(
+                f"model: rotary positions need an even head size, not {self.head_size}"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"model: dropout is {self.dropout}, it has to be from 0 to below 1")
 

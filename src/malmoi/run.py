@@ -101,7 +101,13 @@ class Run:
         """
         check_new(folder, overwrite)
         if (folder / MARK).exists():
-            for name in (MARK, "model.safetensors", "tokenizer.json", "metrics.jsonl", "samples.md"):
+            for name in (
+                MARK,
+                "model.safetensors",
+                "tokenizer.json",
+                "metrics.jsonl",
+                "samples.md",
+            ):
                 (folder / name).unlink(missing_ok=True)
             for name in ("checkpoints", "data"):
                 shutil.rmtree(folder / name, ignore_errors=True)
@@ -197,7 +203,9 @@ class Run:
         beside = folder / f".{place.name}.{os.getpid()}.part"
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
-        save_file({k: v.contiguous().cpu() for k, v in weights.items()}, beside / "model.safetensors")
+        save_file(
+            {k: v.contiguous().cpu() for k, v in weights.items()}, beside / "model.safetensors"
+        )
         # cloned, as two entries of an optimizer's state may share their memory
         save_file(
             {k: v.detach().cpu().clone().contiguous() for k, v in optimizer.items()},

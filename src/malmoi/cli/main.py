@@ -82,7 +82,9 @@ def _parse(verb: str, module: ModuleType, rest: list[str]) -> Any:
         with contextlib.redirect_stderr(said):
             return tyro.cli(
                 tyro.conf.configure(
-                    tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff
+                    tyro.conf.OmitArgPrefixes,
+                    tyro.conf.FlagCreatePairsOff,
+                    tyro.conf.HelptextFromCommentsOff,
                 )(module.Args),
                 prog=f"malmoi {verb}",
                 args=rest,

@@ -85,7 +85,9 @@ def _counted(texts: Iterator[str], progress: Progress) -> Iterator[str]:
         yield text
 
 
-def _parts(parts: Any, pieces: Iterator[Any], progress: Progress) -> Iterator[tuple[str, str, bool]]:
+def _parts(
+    parts: Any, pieces: Iterator[Any], progress: Progress
+) -> Iterator[tuple[str, str, bool]]:
     done = 0
     for part, piece in parts.assign(pieces):
         done += len(piece.text)
@@ -267,7 +269,9 @@ class _Validation:
         ends = len(self.store) / speed if self.partial and self.real else 0.0
         ends += min(self.most_tokens, len(self.store)) / speed
         weights = sum(p.numel() for p in self.model.parameters()) * 4
-        self.budget.reserve = 1.05 * ends + weights / 1e8 + _sample_seconds(self.budget) + 0.3
+        reserve = 1.05 * ends + weights / 1e8 + _sample_seconds(self.budget) + 0.3
+        # On a machine that was busy just now the measure may be far off: train all the same.
+        self.budget.reserve = min(reserve, self.budget.seconds_left() / 2)
 
     def whole(self, best_step: int) -> Loss | None:
         """Loss of the weights now in the model over the whole validation part."""
@@ -322,7 +326,9 @@ def banned(tokenizer: Tokenizer) -> list[int]:
     return sorted({tokenizer.bos_id, tokenizer.pad_id, tokenizer.unk_id} - {tokenizer.eos_id})
 
 
-def open_run(folder: Path, device: str = "auto", precision: str = "auto") -> tuple[Run, GPT, Tokenizer]:
+def open_run(
+    folder: Path, device: str = "auto", precision: str = "auto"
+) -> tuple[Run, GPT, Tokenizer]:
     """A run's model and tokenizer, ready to be used.
 
     Raises:
@@ -347,7 +353,9 @@ def _beside(out: Path) -> Iterator[Path]:
     """A folder next to `out` for what is not known to be right yet; gone in the end."""
     made = [parent for parent in out.absolute().parents if not parent.exists()]
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.absolute().parent))
+    folder = Path(
+        tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.absolute().parent)
+    )
     try:
         yield folder
     finally:

@@ -32,6 +32,12 @@ class ModelSizes:
     num_kv_heads: int | None = None
     d_ff: int | None = None
     dropout: float | None = None
+    ngram_orders: int | None = None
+    """malmoi: the last 2, 3, ... tokens are embedded together; 0: none"""
+    ngram_rows: int | None = None
+    """malmoi: rows of each table of n-grams"""
+    ngram_dropout: float | None = None
+    """malmoi: share of n-gram embeddings left out while training"""
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,16 @@ class GPT(nn.Module):
         x = self.hidden(ids)
         return linear_cross_entropy(x.flatten(0, 1), self.output_weight, targets.flatten())
 
+    def set_epochs(self, epochs: float) -> None:
+        """Tell how often the training text has been seen, on which regularisation depends.
+
+        A text seen for the first time cannot have been learnt by heart, and leaving n-grams out
+        only slows the learning; from the second time on it is what keeps them honest.
+        """
+        if self.config.ngram_orders:
+            share = min(1.0, epochs)
+            self.ngram_embedding.drop = self.config.ngram_dropout * share
+
     def _history(self, ids: Tensor, cache: KVCache, positions: Tensor) -> Tensor:
         """`ids` with the few ids before them that the n-gram embeddings look at; -1: none."""
         back = self.config.ngram_orders

@@ -54,7 +54,7 @@ def build(preset: Preset, vocab_size: int, **sizes: Any) -> ModelConfig:
             sizes["num_heads"] = next(
                 heads
                 for heads in range(max(1, round(width / base.head_size)), 0, -1)
-                if width % heads == 0 and (width // heads) % 2 == 0 or heads == 1
+                if (width % heads == 0 and (width // heads) % 2 == 0) or heads == 1
             )
     if "num_heads" in sizes and "num_kv_heads" not in sizes:
         sizes["num_kv_heads"] = sizes["num_heads"]

@@ -125,6 +125,7 @@ def train(
         evals_done = checkpoints_done = 0
         while (progress := budget.progress(result.steps)) < 1:
             begin = time.perf_counter()
+            model.set_epochs(result.steps * batches.size / batches.windows)
             ids, targets = (torch.from_numpy(array) for array in batches[result.steps])
             loss = accumulate(model, loss_of, ids.to(device), targets.to(device), config.accumulate)
             if not math.isfinite(loss):
@@ -153,7 +154,11 @@ def train(
 
 
 def accumulate(
-    model: GPT, loss_of: Callable[[Tensor, Tensor], Tensor], ids: Tensor, targets: Tensor, parts: int
+    model: GPT,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    ids: Tensor,
+    targets: Tensor,
+    parts: int,
 ) -> float:
     """Gradients of the mean loss over a batch `[B, T]`, taken in `parts` parts; gives that loss.
 

@@ -1,0 +1,203 @@
+"""`malmoi bench train|step`: how fast this machine trains, beside a baseline in the same process."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from malmoi.config import DataConfig, Precision, Preset, RunConfig, TokenizerConfig, TrainConfig
+
+
+@dataclass(frozen=True)
+class Args:
+    """Speed of training.
+
+    train: seconds of steps until a validation loss, ours against the baseline recipe, and the loss
+    that `malmoi train --minutes` reaches, everything counted from the command's start.
+    step: tokens/s and the share of the machine's matrix rate (MFU) at a preset's full size.
+    """
+
+    what: Annotated[Literal["train", "step"], tyro.conf.Positional]
+    data: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA...")] = ()
+    """train: the text, tinyshakespeare.txt for the figures in docs/LOG.md"""
+    split: str = "90/10"
+    """train: train/validation/test in per cent"""
+    tokenizer: str = "char"
+    """train: kind of tokenizer"""
+    target: float = 1.906
+    """train: the validation loss to reach"""
+    steps: int = 30
+    """train: steps of our run to the target; step: steps to time"""
+    repeats: int = 3
+    """train: how often our run to the target is repeated, for the median"""
+    minutes: tuple[float, ...] = (1.17, 3.0)
+    """train: budgets of whole commands"""
+    baseline: Path = Path("benchmarks/small_gpt2.toml")
+    """train: configuration of the baseline; an empty path leaves it out"""
+    preset: Preset = "gpt2"
+    """step: which preset"""
+    batch_size: int = 8
+    """step: windows in a batch"""
+    context_length: int | None = None
+    """step: tokens in a window; the preset's own when not given"""
+    precision: Precision = "auto"
+    device: str = "auto"
+    compile: bool = False
+    """step: torch.compile the model"""
+    json: bool = False
+    """print the result as one JSON object"""
+
+
+def run(args: Args) -> dict[str, Any]:
+    """Measure."""
+    result = _train(args) if args.what == "train" else _step(args)
+    if not args.json:
+        width = max(map(len, result))
+        for name, value in result.items():
+            print(
+                f"{name:<{width}}  {value:,.4g}"
+                if isinstance(value, float)
+                else f"{name:<{width}}  {value}"
+            )
+    return result
+
+
+def _train(args: Args) -> dict[str, Any]:
+    if not args.data:
+        raise ValueError("bench train needs DATA, such as tinyshakespeare.txt")
+    result: dict[str, Any] = {}
+    base = RunConfig(
+        data=DataConfig(args.data, split=args.split), tokenizer=TokenizerConfig(args.tokenizer)
+    )
+    ours = replace(base, train=TrainConfig(steps=args.steps, evals=1))
+    seconds = []
+    for repeat in range(args.repeats):
+        loss, reached, report = _until(ours, {}, args.target, repeat)
+        seconds.append(reached)
+        result[f"run {repeat + 1}: loss after {report['steps']} steps"] = loss
+    result["seconds of steps to target (median)"] = statistics.median(seconds)
+    if args.baseline != Path():
+        result |= _baseline(args, base, statistics.median(seconds))
+    for minutes in args.minutes:
+        loss, wall = _command(args, minutes)
+        result[f"--minutes {minutes:g}: validation loss"] = loss
+        result[f"--minutes {minutes:g}: seconds of wall time"] = wall
+        result[f"--minutes {minutes:g}: wall time / asked"] = wall / (60 * minutes)
+    return result
+
+
+def _until(
+    config: RunConfig, sizes: dict[str, Any], target: float, seed: int, evals: int = 1
+) -> tuple[float, float, dict[str, Any]]:
+    """Best validation loss, seconds of steps to the target (endless: not reached), the report."""
+    from malmoi.cli.pipeline import train_run
+
+    config = replace(config, train=replace(config.train, seed=seed, evals=evals))
+    with tempfile.TemporaryDirectory() as folder:
+        done = train_run(config, sizes, Path(folder) / "run", time.monotonic(), quiet=True)
+        lines = (done.run.folder / "metrics.jsonl").read_text("utf-8").splitlines()
+    assert done.validation is not None
+    reached = float("inf")
+    for line in map(json.loads, lines):
+        if line["validation_loss"] <= target and line["step"]:
+            tokens = line["step"] * config.train.batch_size * done.model.config.context_length
+            reached = min(reached, tokens / line["tokens_per_second"])
+    return done.validation.loss, reached, done.report
+
+
+def _baseline(args: Args, base: RunConfig, ours: float) -> dict[str, Any]:
+    from malmoi.config import from_toml
+
+    try:
+        text = args.baseline.read_text("utf-8")
+    except OSError as error:
+        raise ValueError(f"{args.baseline}: {error.strerror}; give --baseline") from None
+    recipe = from_toml(RunConfig, text, str(args.baseline))
+    config = replace(recipe, data=base.data, tokenizer=base.tokenizer)
+    sizes = {
+        name: getattr(recipe.model, name)
+        for name in recipe.model.__dataclass_fields__
+        if name not in ("preset", "vocab_size")
+    }
+    loss, reached, report = _until(config, sizes, args.target, 0, evals=40)
+    return {
+        "baseline: loss": loss,
+        "baseline: seconds of all steps": report["step_seconds"],
+        "baseline: seconds of steps to target": reached,
+        "baseline / ours": reached / ours,
+    }
+
+
+def _command(args: Args, minutes: float) -> tuple[float, float]:
+    """Validation loss and wall time of a whole `malmoi train --minutes` in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            sys.executable, "-m", "malmoi", "train", *args.data, "--split", args.split,
+            "--tokenizer", args.tokenizer, "--minutes", str(minutes), "--out", f"{folder}/run",
+            "--json",
+        ]  # fmt: skip
+        begin = time.monotonic()
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=False, env=dict(os.environ))
+        wall = time.monotonic() - begin
+    if done.returncode:
+        raise ValueError("the command above failed")
+    return json.loads(done.stdout)["validation"]["loss"], wall
+
+
+def _step(args: Args) -> dict[str, Any]:
+    import torch
+
+    from malmoi.config import OptimConfig
+    from malmoi.model import GPT, build
+    from malmoi.optim import Optimizer
+    from malmoi.train import choose_device, choose_dtype
+    from malmoi.train.precision import matmul_seconds
+
+    config = build(args.preset, 50257, context_length=args.context_length)
+    device = choose_device(args.device)
+    dtype = choose_dtype(args.precision, device, config)
+    model = GPT(config).to(device=device, dtype=dtype)
+    optimizer = Optimizer(model, OptimConfig())
+    loss_of = torch.compile(model.loss) if args.compile else model.loss
+    ids = torch.randint(50257, (args.batch_size, config.context_length + 1), device=device)
+
+    def step() -> float:
+        begin = time.perf_counter()
+        loss_of(ids[:, :-1], ids[:, 1:]).backward()
+        optimizer.step(0.1)  # gives the gradient's norm as a number, so it waits for the device
+        return time.perf_counter() - begin
+
+    first = step()
+    times = [step() for _ in range(max(3, args.steps))]
+    seconds = statistics.median(times[len(times) // 4 :])
+    tokens = args.batch_size * config.context_length
+    weights = sum(p.numel() for p in model.parameters())
+    if config.position == "learned":
+        weights -= model.position_embedding.weight.numel()
+    if config.ngram_orders:
+        weights -= sum(p.numel() for p in model.ngram_embedding.parameters())
+    if not config.tie_embeddings:
+        weights -= model.token_embedding.weight.numel()
+    # 6 a weight and token, and 12 C T a layer and token for attention (Chowdhery et al. 2022).
+    flops = 6 * weights + 12 * config.num_layers * config.d_model * config.context_length
+    size = 8192 if device.type == "cuda" else 2048
+    rate = 2 * size**3 / matmul_seconds(dtype, device, size, size, size)
+    return {
+        "preset": args.preset,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "device": f"{device} {str(dtype).removeprefix('torch.')}",
+        "first step, seconds": first,
+        "step, seconds (median)": seconds,
+        "tokens/s": tokens / seconds,
+        "matrix rate measured, TFLOP/s": rate / 1e12,
+        "model FLOP/s reached, TFLOP/s": flops * tokens / seconds / 1e12,
+        "MFU": flops * tokens / seconds / rate,
+    }

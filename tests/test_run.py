@@ -1,0 +1,182 @@
+"""The run folder: nothing half-written, nothing damaged believed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from malmoi.config import DataConfig, RunConfig, TrainConfig
+from malmoi.model import GPT, build
+from malmoi.run import Run, check_new, replacing
+
+MODEL = build("malmoi", 20, d_model=16, num_layers=1, context_length=8, ngram_rows=16)
+CONFIG = RunConfig(
+    model=MODEL, data=DataConfig(("a b.txt", '한글"'), field="본문"), train=TrainConfig(minutes=0.5)
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    run = Run.create(tmp_path / "run", CONFIG)
+    run.save_weights(GPT(MODEL).state_dict())
+    return run
+
+
+def test_a_run_comes_back_as_it_was(run: Run) -> None:
+    again = Run.open(run.folder)
+    assert again.config == CONFIG
+    model = again.load_model()
+    for name, value in GPT(MODEL).state_dict().items():
+        assert torch.equal(model.state_dict()[name], value)
+    run.write_config(CONFIG, {"steps": 3, "validation": {"loss": 1.5}, "none": None})
+    assert Run.open(run.folder).config == CONFIG
+
+
+def test_a_run_is_not_overwritten_unasked(run: Run) -> None:
+    with pytest.raises(ValueError, match="add --overwrite"):
+        Run.create(run.folder, CONFIG)
+    other = replace(CONFIG, train=TrainConfig(steps=5))
+    Run.create(run.folder, other, overwrite=True)
+    assert Run.open(run.folder).config == other
+    assert not (run.folder / "model.safetensors").exists()
+
+
+def test_a_folder_that_is_no_run_is_never_touched(tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(ValueError, match="no run folder"):
+        check_new(tmp_path, overwrite=True)
+    with pytest.raises(ValueError, match="is a file"):
+        check_new(tmp_path / "precious.txt", overwrite=True)
+    assert (tmp_path / "precious.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("run.toml", b"[model\n", "damaged"),
+        ("run.toml", b"[model]\nwings = 2\n", "unknown name 'wings'"),
+        ("run.toml", b"[model]\nd_model = 'wide'\n", "damaged"),
+        ("run.toml", None, "no run folder"),
+        ("model.safetensors", b"\x10garbage", "damaged"),
+        ("model.safetensors", None, "missing"),
+    ],
+)
+def test_damage_is_one_clear_line(run: Run, name: str, content: bytes | None, message: str) -> None:
+    if content is None:
+        (run.folder / name).unlink()
+    else:
+        (run.folder / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message) as error:
+        Run.open(run.folder).load_model()
+    assert "\n" not in str(error.value)
+    assert name in str(error.value)
+
+
+def test_weights_of_another_model_are_refused(run: Run) -> None:
+    save_file({"token_embedding.weight": torch.zeros(3, 3)}, run.folder / "model.safetensors")
+    with pytest.raises(ValueError, match=r"does not fit run\.toml") as error:
+        run.load_model()
+    assert "\n" not in str(error.value)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), replacing(path) as beside:
+        beside.write_text("new but unfinished")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def checkpoint(run: Run, step: int) -> Path:
+    weights = {"w": torch.full((4,), float(step))}
+    return run.save_checkpoint(step, weights, {"m": torch.ones(2) * step}, {"step": step})
+
+
+def test_checkpoints_come_back_and_old_ones_go(run: Run) -> None:
+    assert run.load_checkpoint() is None
+    for step in (5, 10, 15):
+        checkpoint(run, step)
+    names = sorted(path.name for path in (run.folder / "checkpoints").iterdir())
+    assert names == ["step-0000010", "step-0000015"]
+    found = run.load_checkpoint()
+    assert found is not None
+    weights, optimizer, state, warnings = found
+    assert (weights["w"].tolist(), optimizer["m"].tolist()) == ([15.0] * 4, [15.0] * 2)
+    assert (state, warnings) == ({"step": 15}, [])
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "optimizer.safetensors", "state.json", "MANIFEST"]
+)
+@pytest.mark.parametrize("how", ["cut", "flipped", "gone"])
+def test_a_torn_checkpoint_falls_back_with_a_warning(run: Run, name: str, how: str) -> None:
+    checkpoint(run, 5)
+    path = checkpoint(run, 10) / name
+    content = path.read_bytes()
+    if how == "gone":
+        path.unlink()
+    elif how == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        path.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
+    found = run.load_checkpoint()
+    assert found is not None
+    assert found[2] == {"step": 5}
+    assert "step-0000010" in found[3][0]
+
+
+SAVER = """
+import sys
+from pathlib import Path
+import torch
+from malmoi.config import RunConfig
+from malmoi.run import Run
+run = Run(Path(sys.argv[1]), RunConfig())
+step = 0
+while True:
+    step += 1
+    value = torch.full((300_000,), float(step))
+    run.save_weights({"w": value})
+    run.save_checkpoint(step, {"w": value}, {"w": value}, {"step": step})
+    print(step, flush=True)
+"""
+
+
+def test_a_process_killed_while_saving_leaves_whole_files(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    folder = tmp_path / "run"
+    folder.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", SAVER, str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for _ in range(3):
+        process.stdout.readline()
+    time.sleep(0.0137)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    weights = load_file(folder / "model.safetensors")["w"]
+    assert (weights == weights[0]).all()
+    found = Run(folder, RunConfig()).load_checkpoint()
+    assert found is not None
+    assert float(found[0]["w"][0]) == found[2]["step"] >= 2
+    assert not found[3]
+
+
+def test_metrics_are_lines_of_json(run: Run) -> None:
+    run.log({"step": 1, "text": "한글"})
+    run.log({"step": 2})
+    lines = (run.folder / "metrics.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2]
