@@ -24,8 +24,9 @@ def test_stories_are_learnt_measured_and_told(
 ) -> None:
     out = str(tmp_path / "run")
     report = malmoi(
-        capsys, "train", "builtin:stories:400", "--out", out, "--steps", "60", "--vocab-size", "800",
-        "--d-model", "64", "--num-layers", "2", "--batch-size", "8", "--evals", "2", "--device", "cpu",
+        capsys, "train", "builtin:stories:400", "--out", out, "--steps", "60",
+        "--vocab-size", "800", "--d-model", "64", "--num-layers", "2", "--batch-size", "8",
+        "--evals", "2", "--device", "cpu",
     )  # fmt: skip
     assert report["best_step"] == 60
     result = malmoi(capsys, "evaluate", out, "--precision", "fp32")

@@ -90,9 +90,14 @@ def test_weights_of_another_model_are_refused(run: Run) -> None:
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(RuntimeError), replacing(path) as beside:
-        beside.write_text("new but unfinished")
-        raise RuntimeError
+
+    def fail() -> None:
+        with replacing(path) as beside:
+            beside.write_text("new but unfinished")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -19,8 +19,8 @@ TINY = ["--d-model", "32", "--num-layers", "1", "--context-length", "32", "--ngr
 
 def malmoi(*args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "malmoi", *args], capture_output=True, text=True, cwd=cwd, check=False,
-        timeout=120,
+        [sys.executable, "-m", "malmoi", *args],
+        capture_output=True, text=True, cwd=cwd, check=False, timeout=120,
     )  # fmt: skip
 
 
@@ -56,7 +56,10 @@ def trained(text: Path) -> Path:
 
 
 def test_help_comes_without_torch() -> None:
-    code = "import sys; from malmoi.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint('torch' in sys.modules, 'numpy' in sys.modules)"
+    code = (
+        "import sys\nfrom malmoi.cli.main import main\ntry: main(['--help'])\n"
+        "except SystemExit: pass\nprint('torch' in sys.modules, 'numpy' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "malmoi VERB" in done.stdout
     assert done.stdout.strip().endswith("False False")
@@ -242,7 +245,8 @@ def test_a_failed_overwrite_leaves_the_old_run(trained: Path) -> None:
 def test_ctrl_c_keeps_the_best_weights_and_says_where(text: Path, tmp_path: Path, how: int) -> None:
     out = tmp_path / "run"
     process = subprocess.Popen(
-        [sys.executable, "-m", "malmoi", "train", str(text), "--out", str(out), "--tokenizer", "char",
+        [sys.executable, "-m", "malmoi", "train", str(text), "--out", str(out),
+         "--tokenizer", "char",
          "--steps", "100000", *TINY[:-4], "--evals", "1000", "--device", "cpu"],
         stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -252,7 +256,7 @@ def test_ctrl_c_keeps_the_best_weights_and_says_where(text: Path, tmp_path: Path
             break
         time.sleep(0.1)
     os.kill(process.pid, how)
-    stdout, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 2
     last = stderr.strip().splitlines()[-1]
     assert last.startswith("malmoi train: stopped.")

@@ -41,7 +41,9 @@ def test_greedy_equals_transformers() -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     made = model("gpt2")
-    theirs = GPT2LMHeadModel(GPT2Config(30, 24, 32, 2, 4, 64)).eval()
+    theirs = GPT2LMHeadModel(
+        GPT2Config(vocab_size=30, n_positions=24, n_embd=32, n_layer=2, n_head=4, n_inner=64)
+    ).eval()
     own = made.state_dict()
     renamed = {}
     for key, value in own.items():

@@ -76,9 +76,8 @@ def test_a_draw_depends_on_its_row_and_position_alone() -> None:
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=20), st.floats(0, 1), st.integers(1, 30))
 def test_something_is_always_left(logits: list[float], p: float, k: int) -> None:
     row = torch.tensor([logits])
-    best = row.argmax(-1)
     for kept in (apply_top_p(row, p), apply_top_k(row, k)):
-        assert torch.isfinite(kept.gather(1, best[:, None])).all()
+        assert kept.max() == row.max()
     chosen = choose(row, Policy(0.9, None, p), 0, torch.tensor([0]), torch.tensor([0]))
     assert torch.isfinite(apply_top_p(row / 0.9, p)[0, chosen]).all()
 

@@ -16,7 +16,7 @@ DOCUMENTS = ["옛날 옛적에 토끼가 살았어요.", "짧은 글", "길고 �
 
 @pytest.fixture
 def corpus(tmp_path: Path):
-    tokenizer = train_tokenizer(iter(DOCUMENTS), "char")
+    tokenizer = train_tokenizer(iter(DOCUMENTS), "char", min_frequency=1)
     pieces = [("train", text, True) for text in DOCUMENTS]
     return tokenizer, write_stores(pieces, tokenizer, tmp_path)["train"]
 

@@ -1,4 +1,4 @@
-"""`malmoi bench train|step`: how fast this machine trains, beside a baseline in the same process."""
+"""`malmoi bench train|step`: how fast this machine trains, beside a baseline recipe."""
 
 import json
 import os

@@ -63,8 +63,9 @@ def run(args: Args) -> dict[str, Any]:
         print(words["begin"].format(count=STORIES, minutes=args.minutes), flush=True)
 
     from malmoi.cli.measure import measure, print_table
-    from malmoi.cli.pipeline import speak, train_run
+    from malmoi.cli.pipeline import train_run
     from malmoi.cli.progress import Progress
+    from malmoi.cli.speak import speak
     from malmoi.config import DataConfig, RunConfig, TrainConfig
     from malmoi.decode import Policy
 

@@ -34,8 +34,9 @@ def run(args: Args) -> dict[str, Any]:
     import tempfile
 
     from malmoi.cli.measure import measure, print_table
-    from malmoi.cli.pipeline import open_run, prepare
+    from malmoi.cli.pipeline import prepare
     from malmoi.cli.progress import Progress
+    from malmoi.cli.speak import open_run
     from malmoi.config import DataConfig, TokenizerConfig
     from malmoi.data import SPLITS, TokenStore
 

@@ -40,7 +40,7 @@ def run(args: Args) -> dict[str, Any]:
 
     policy = Policy(args.temperature, args.top_k, args.top_p)
 
-    from malmoi.cli.pipeline import banned, open_run
+    from malmoi.cli.speak import banned, open_run
     from malmoi.decode import generate
     from malmoi.tokenizer import StreamDecoder
 

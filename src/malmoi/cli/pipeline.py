@@ -13,19 +13,18 @@ from typing import Any
 import torch
 
 from malmoi.cli.progress import Progress
+from malmoi.cli.speak import write_samples
+from malmoi.cli.validation import Validation
 from malmoi.config import DataConfig, RunConfig, TokenizerConfig
 from malmoi.data import Batches, TokenStore, write_stores
-from malmoi.decode import Policy, generate
-from malmoi.evaluate.loss import Loss, evaluate
+from malmoi.evaluate.loss import Loss
 from malmoi.model import GPT, build
 from malmoi.optim import Optimizer
 from malmoi.run import Run, check_new
 from malmoi.text.sources import downloaded, read
 from malmoi.text.split import Split, plan
-from malmoi.tokenizer import KINDS, StreamDecoder, Tokenizer, train_tokenizer
+from malmoi.tokenizer import KINDS, Tokenizer, train_tokenizer
 from malmoi.train import Budget, Event, Result, choose_device, choose_dtype, train
-
-SAMPLE_TOKENS = 160
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,9 @@ def _train(
     optimizer = Optimizer(model, config.optim)
     setting = config.train
     budget = Budget(began, setting.minutes, setting.steps)
-    watch = _Validation(model, corpus.stores, budget, setting.evals)
+    # Writing samples may take a second at the end, or less of a short run.
+    seconds = 1.0 if setting.minutes is None else min(1.0, setting.minutes * 0.6)
+    watch = Validation(model, corpus.stores, budget, setting.evals, extra=seconds)
     progress.label, progress.total = "training", 1.0
 
     def on_event(event: Event) -> None:
@@ -210,7 +211,7 @@ def _train(
     model.eval()
     validation = watch.whole(result.best_step)
     tokens_per_second = result.tokens_per_second
-    _write_samples(run, model, corpus.tokenizer, budget)
+    write_samples(run, model, corpus.tokenizer, seconds)
     report: dict[str, Any] = {
         "run": str(run.folder),
         "steps": result.steps,
@@ -224,128 +225,6 @@ def _train(
     }
     run.write_config(config, report)
     return Trained(run, model, untrained, corpus, result, validation, report)
-
-
-class _Validation:
-    """Validation loss while training, on as much of the text as the time allows.
-
-    It tells the budget how much time the end of the run will need, too.
-    """
-
-    def __init__(
-        self, model: GPT, stores: dict[str, TokenStore], budget: Budget, evals: int
-    ) -> None:
-        self.model, self.budget = model, budget
-        held_out = stores["validation"]
-        # Without a validation part the training loss decides which weights are the best.
-        self.store = held_out if len(held_out) > 1 else stores["train"]
-        self.real = self.store is held_out
-        self.most_tokens: int | None = None
-        self.evals = evals
-        self.last: Loss | None = None
-
-    def __call__(self) -> float:
-        if self.most_tokens is None:
-            self._calibrate()
-        self.last = evaluate(self.model, self.store, most_tokens=self.most_tokens)
-        return self.last.loss
-
-    @property
-    def partial(self) -> bool:
-        return self.most_tokens is not None and self.most_tokens < len(self.store)
-
-    def _calibrate(self) -> None:
-        """See how fast evaluation is; the evaluations on the way may take a fortieth of the run."""
-        tried = min(len(self.store), 16 * self.model.config.context_length)
-        evaluate(self.model, self.store, most_tokens=tried)  # the first touch is always slow
-        begin = time.monotonic()
-        evaluate(self.model, self.store, most_tokens=tried)
-        speed = tried / max(time.monotonic() - begin, 1e-6)
-        if self.budget.minutes is None:
-            self.most_tokens = max(tried, 100_000)
-            return
-        allowed = self.budget.seconds_left() / 40 / self.evals * speed
-        self.most_tokens = max(tried, int(allowed))
-        ends = len(self.store) / speed if self.partial and self.real else 0.0
-        ends += min(self.most_tokens, len(self.store)) / speed
-        weights = sum(p.numel() for p in self.model.parameters()) * 4
-        reserve = 1.05 * ends + weights / 1e8 + _sample_seconds(self.budget) + 0.3
-        # On a machine that was busy just now the measure may be far off: train all the same.
-        self.budget.reserve = min(reserve, self.budget.seconds_left() / 2)
-
-    def whole(self, best_step: int) -> Loss | None:
-        """Loss of the weights now in the model over the whole validation part."""
-        if not self.real:
-            return None
-        return evaluate(self.model, self.store)
-
-
-def _sample_seconds(budget: Budget) -> float:
-    """How long writing samples may take: a second, or less of a short run."""
-    return 1.0 if budget.minutes is None else min(1.0, budget.minutes * 60 / 100)
-
-
-def _write_samples(run: Run, model: GPT, tokenizer: Tokenizer, budget: Budget) -> None:
-    end = time.monotonic() + _sample_seconds(budget)
-    lines = ["# Samples", ""]
-    for seed in range(3):
-        text = speak(model, tokenizer, "", Policy(0.8), seed=seed, until=end)
-        lines += [f"Temperature 0.8, seed {seed}:", "", *("> " + x for x in text.split("\n")), ""]
-        if time.monotonic() > end:
-            break
-    run.write_text("samples.md", "\n".join(lines))
-
-
-def speak(
-    model: GPT,
-    tokenizer: Tokenizer,
-    prompt: str,
-    policy: Policy,
-    *,
-    seed: int = 0,
-    most: int = SAMPLE_TOKENS,
-    until: float = float("inf"),
-) -> str:
-    """One continuation of `prompt` as text, without the prompt; ends at `until` at the latest."""
-    stream = StreamDecoder(tokenizer)
-    parts: list[str] = []
-
-    def on_token(row: int, token: int) -> bool:
-        parts.append(stream.push(token))
-        return time.monotonic() > until
-
-    generate(
-        model, [tokenizer.encode(prompt, bos=True)], policy, max_new_tokens=most,
-        stop_ids=[tokenizer.eos_id], banned_ids=banned(tokenizer), seed=seed, on_token=on_token,
-    )  # fmt: skip
-    return "".join(parts) + stream.finish()
-
-
-def banned(tokenizer: Tokenizer) -> list[int]:
-    """Ids that no text contains: marks that generation should never choose."""
-    return sorted({tokenizer.bos_id, tokenizer.pad_id, tokenizer.unk_id} - {tokenizer.eos_id})
-
-
-def open_run(
-    folder: Path, device: str = "auto", precision: str = "auto"
-) -> tuple[Run, GPT, Tokenizer]:
-    """A run's model and tokenizer, ready to be used.
-
-    Raises:
-        ValueError: no run folder, or something in it is missing or damaged.
-
-    """
-    run = Run.open(folder)
-    tokenizer = Tokenizer.load(folder / "tokenizer.json")
-    model = run.load_model()
-    if tokenizer.vocab_size != model.config.vocab_size:
-        raise ValueError(
-            f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens and the model "
-            f"{model.config.vocab_size}; one of the two files is not of this run"
-        )
-    place = choose_device(device)
-    dtype = choose_dtype(precision, place, model.config)  # type: ignore[arg-type]
-    return run, model.to(device=place, dtype=dtype), tokenizer
 
 
 @contextmanager

@@ -110,6 +110,7 @@ class Attention(nn.Module):
             if self.value_mix is None:
                 context.first_values = v
             else:
+                assert context.first_values is not None
                 v = v + self.value_mix * context.first_values
         if context.cache is not None:
             k, v = context.cache.write(self.layer, context.positions, k, v)

@@ -100,12 +100,18 @@ def train(
     evals, checkpoints = max(1, config.evals), config.checkpoints
     recent, norm, scale = _Mean(), 0.0, 0.0
 
-    def event(progress: float, **more: float | bool) -> Event:
+    def event(progress: float, validation: float | None = None, best: bool = False) -> Event:
         return Event(
-            step=result.steps, progress=min(progress, 1.0), seconds=budget.seconds(),
-            train_loss=recent.value, lr=scale * optim.lr, grad_norm=norm,
-            tokens_per_second=result.tokens_per_second, **more,
-        )  # type: ignore[arg-type]  # fmt: skip
+            step=result.steps,
+            progress=min(progress, 1.0),
+            seconds=budget.seconds(),
+            train_loss=recent.value,
+            lr=scale * optim.lr,
+            grad_norm=norm,
+            tokens_per_second=result.tokens_per_second,
+            validation_loss=validation,
+            best=best,
+        )
 
     def check(progress: float) -> None:
         loss = evaluate()
@@ -114,7 +120,7 @@ def train(
             result.best_loss, result.best_step = loss, result.steps
             result.weights = optimizer.weights()
             on_best(result.steps, result.weights)
-        on_event(event(progress, validation_loss=loss, best=best))
+        on_event(event(progress, loss, best))
         recent.clear()
 
     try:
@@ -139,6 +145,7 @@ def train(
             result.step_seconds += time.perf_counter() - begin
             recent.add(loss)
             on_event(event(progress))
+            progress = min(budget.progress(result.steps), 1 - 1e-9)  # the last is after the loop
             if int(progress * evals) > evals_done:
                 evals_done = int(progress * evals)
                 check(progress)
