@@ -43,8 +43,8 @@ class ModelConfig:
     """the last 2, 3, ... tokens together are hashed into embeddings as well; 0: none"""
     ngram_rows: int = 16384
     """rows of each of those tables"""
-    ngram_dropout: float = 0.5
-    """share of n-gram embeddings that training leaves out, so that they do not learn by heart"""
+    ngram_dropout: float = 0.11
+    """share of n-gram embeddings left out for each time that training will see its text"""
     rope_base: float = 10000.0
 
     def __post_init__(self) -> None:

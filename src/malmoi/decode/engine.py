@@ -78,12 +78,11 @@ def generate(
     banned = torch.tensor(list(banned_ids), dtype=torch.long)
     logits = rows.read_prompts()
     for position in range(max_new_tokens):
-        scores = logits[active]
-        allowed = scores.index_fill(1, banned.to(scores.device), -torch.inf)
+        scores = logits[active].float().cpu()  # float64, used for choosing, is not everywhere
+        allowed = scores.index_fill(1, banned, -torch.inf)
         numbers = torch.tensor(active)
         chosen = choose(allowed, policy, seed, numbers, torch.full_like(numbers, position))
-        # Chosen ids and their log-probabilities come over in one transfer.
-        logprobs = scores.float().log_softmax(-1).gather(1, chosen[:, None]).squeeze(1).tolist()
+        logprobs = scores.log_softmax(-1).gather(1, chosen[:, None]).squeeze(1).tolist()
         stopped, enough = set(), False
         for row, token, logprob in zip(active, chosen.tolist(), logprobs, strict=True):
             if token in stop_ids:

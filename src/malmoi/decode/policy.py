@@ -87,7 +87,7 @@ def choose(logits: Tensor, policy: Policy, seed: int, rows: Tensor, positions: T
     """The next id `[B]` of each row from its logits `[B, V]`.
 
     Args:
-        logits: of the model, untouched.
+        logits: of the model, untouched, on the CPU.
         policy: how to choose.
         seed: of the whole generation.
         rows: number of each row `[B]`, which with the position decides its draw.
@@ -103,7 +103,7 @@ def choose(logits: Tensor, policy: Policy, seed: int, rows: Tensor, positions: T
     if policy.temperature == 0:
         return logits.argmax(-1)
     probabilities = torch.softmax(transform(logits, policy).double(), -1)
-    draws = uniform(seed, rows, positions).to(logits.device)
+    draws = uniform(seed, rows, positions)
     # The inverse of the distribution function: one draw, one token. The sum of all may end a
     # rounding below 1, so the last token that has any probability catches what is left.
     index = torch.searchsorted(probabilities.cumsum(-1), draws[:, None], right=True).squeeze(1)

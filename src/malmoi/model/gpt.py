@@ -113,15 +113,14 @@ class GPT(nn.Module):
         x = self.hidden(ids)
         return linear_cross_entropy(x.flatten(0, 1), self.output_weight, targets.flatten())
 
-    def set_epochs(self, epochs: float) -> None:
-        """Tell how often the training text has been seen, on which regularisation depends.
+    def expect_epochs(self, epochs: float) -> None:
+        """Tell how often training will see its text, on which regularisation depends.
 
-        A text seen for the first time cannot have been learnt by heart, and leaving n-grams out
-        only slows the learning; from the second time on it is what keeps them honest.
+        Where a text is seen once, nothing can be learnt by heart, and leaving n-grams out only
+        slows the learning; where it is seen five times, little else keeps them honest.
         """
         if self.config.ngram_orders:
-            share = min(1.0, epochs)
-            self.ngram_embedding.drop = self.config.ngram_dropout * share
+            self.ngram_embedding.drop = min(0.6, self.config.ngram_dropout * epochs)
 
     def _history(self, ids: Tensor, cache: KVCache, positions: Tensor) -> Tensor:
         """`ids` with the few ids before them that the n-gram embeddings look at; -1: none."""

@@ -52,7 +52,7 @@ class NgramEmbedding(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.rows = config.ngram_rows
-        self.drop = config.ngram_dropout
+        self.drop = 0.0  # set by GPT.expect_epochs
         self.tables = nn.ModuleList(
             nn.Embedding(config.ngram_rows, config.d_model) for _ in range(config.ngram_orders)
         )

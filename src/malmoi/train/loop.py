@@ -131,7 +131,9 @@ def train(
         evals_done = checkpoints_done = 0
         while (progress := budget.progress(result.steps)) < 1:
             begin = time.perf_counter()
-            model.set_epochs(result.steps * batches.size / batches.windows)
+            if progress > 0:
+                seen = result.steps * batches.size / batches.windows
+                model.expect_epochs(seen / progress)
             ids, targets = (torch.from_numpy(array) for array in batches[result.steps])
             loss = accumulate(model, loss_of, ids.to(device), targets.to(device), config.accumulate)
             if not math.isfinite(loss):
