@@ -64,20 +64,40 @@ def test_permutations_of_two_keys_differ_and_look_random() -> None:
     assert abs(np.corrcoef(a, np.arange(10_000))[0, 1]) < 0.05
 
 
+class Numbers(Letters):
+    """Every token is another one, so that a window tells where it stood."""
+
+    vocab_size = 5000
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[2 + number for number in range(len(text))] for text in texts]
+
+
 def test_an_epoch_visits_each_window_once(tmp_path: Path) -> None:
-    text = "".join(chr(ord("a") + i % 26) for i in range(1003))
-    tokens = store(tmp_path, text)
+    tokens = write_stores([("train", "x" * 1003, True)], Numbers(), tmp_path)["train"]
     batches = Batches(tokens, context_length=10, batch_size=1, seed=3)
+    assert batches.windows == 99
+    orders = []
     for epoch in range(2):
-        seen: Counter[int] = Counter()
         starts = []
-        for step in range(epoch * batches.windows, (epoch + 1) * batches.windows):
+        for step in range(epoch * 99, (epoch + 1) * 99):
             ids, targets = batches[step]
             assert ids.shape == targets.shape == (1, 10)
             assert np.array_equal(ids[0, 1:], targets[0, :-1])
-            starts.append(ids[0, 0])
-            seen[tuple(ids[0])] += 1  # type: ignore[index]
-        assert len(starts) == batches.windows == 99
+            starts.append(max(1, int(ids[0, 0])))
+        first = min(starts)
+        assert sorted(start - first for start in starts) == list(range(0, 990, 10))
+        orders.append(starts)
+    assert orders[0] != orders[1]
+
+
+def test_ranks_share_a_step_between_them(tmp_path: Path) -> None:
+    tokens = write_stores([("train", "x" * 1003, True)], Numbers(), tmp_path)["train"]
+    alone = Batches(tokens, 10, 6, seed=3)
+    for step in (0, 7, 40):
+        ranks = [Batches(tokens, 10, 2, seed=3, world_size=3, rank=rank) for rank in range(3)]
+        together = np.concatenate([rank[step][0] for rank in ranks])
+        assert np.array_equal(together, alone[step][0])
 
 
 def test_windows_do_not_overlap(tmp_path: Path) -> None:
@@ -101,6 +121,25 @@ def test_a_batch_depends_on_seed_and_step_alone(tmp_path: Path) -> None:
         a[0]
     assert np.array_equal(a[40][0], b[40][0])
     assert not np.array_equal(a[40][0], Batches(tokens, 8, 4, seed=2)[40][0])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("train.bin", b"\xff\xff" * 5), ("train.offsets", b"\x05" + b"\0" * 7)],
+)
+def test_ids_out_of_range_are_found(tmp_path: Path, name: str, content: bytes) -> None:
+    store(tmp_path, "abc").check(40)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match="out of range"):
+        TokenStore(tmp_path, "train").check(40)
+
+
+@pytest.mark.parametrize("meta", ['{"dtype": "O"}', "[" * 100_000, "{}", "3"])
+def test_a_hostile_description_is_one_clear_line(tmp_path: Path, meta: str) -> None:
+    store(tmp_path, "abc")
+    (tmp_path / "train.json").write_text(meta)
+    with pytest.raises(ValueError, match="missing or damaged"):
+        TokenStore(tmp_path, "train")
 
 
 def test_nobody_has_to_guess_which_document_comes_next(tmp_path: Path) -> None:

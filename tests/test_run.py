@@ -41,12 +41,14 @@ def test_a_run_comes_back_as_it_was(run: Run) -> None:
 
 
 def test_a_run_is_not_overwritten_unasked(run: Run) -> None:
+    other = Run.create(run.folder.with_name("new"), replace(CONFIG, train=TrainConfig(steps=5)))
     with pytest.raises(ValueError, match="add --overwrite"):
-        Run.create(run.folder, CONFIG)
-    other = replace(CONFIG, train=TrainConfig(steps=5))
-    Run.create(run.folder, other, overwrite=True)
-    assert Run.open(run.folder).config == other
-    assert not (run.folder / "model.safetensors").exists()
+        other.move(run.folder)
+    assert Run.open(run.folder).config == CONFIG
+    moved = other.move(run.folder, overwrite=True)
+    assert Run.open(moved.folder).config == other.config
+    assert not (moved.folder / "model.safetensors").exists()
+    assert [path.name for path in moved.folder.parent.iterdir()] == ["run"]
 
 
 def test_a_folder_that_is_no_run_is_never_touched(tmp_path: Path) -> None:
@@ -64,6 +66,12 @@ def test_a_folder_that_is_no_run_is_never_touched(tmp_path: Path) -> None:
         ("run.toml", b"[model\n", "damaged"),
         ("run.toml", b"[model]\nwings = 2\n", "unknown name 'wings'"),
         ("run.toml", b"[model]\nd_model = 'wide'\n", "damaged"),
+        ("run.toml", b"[model]\nd_model = 16.5\n", "damaged"),
+        ("run.toml", b"[model]\nnorm = 'batch'\n", "damaged"),
+        ("run.toml", b"[model]\nnum_layers = 1000000000\n", "damaged"),
+        ("run.toml", b"model = 5\n", "damaged"),
+        ("run.toml", b"[data]\nsources = [1]\n", "damaged"),
+        ("run.toml", b"a = " + b"[" * 5000, "damaged"),
         ("run.toml", None, "no run folder"),
         ("model.safetensors", b"\x10garbage", "damaged"),
         ("model.safetensors", None, "missing"),

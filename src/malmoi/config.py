@@ -5,13 +5,26 @@ folder tells by itself how it was made. No torch here: reading a configuration i
 """
 
 import dataclasses
+import math
 import tomllib
+import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 Preset = Literal["bigram", "gpt2", "llama", "malmoi"]
 Schedule = Literal["cosine", "linear", "step", "wsd", "constant"]
 Precision = Literal["auto", "fp32", "bf16"]
+
+# A run.toml may come from anywhere: sizes beyond these are a mistake or worse.
+_BOUNDS = (
+    ("vocab_size", 0, 1 << 24), ("context_length", 1, 1 << 24), ("d_model", 1, 1 << 17),
+    ("num_layers", 0, 1 << 11), ("num_heads", 1, 1 << 12), ("num_kv_heads", 1, 1 << 12),
+    ("d_ff", 1, 1 << 20), ("ngram_orders", 0, 8), ("ngram_rows", 1, 1 << 28),
+)  # fmt: skip
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
@@ -48,11 +61,10 @@ class ModelConfig:
     rope_base: float = 10000.0
 
     def __post_init__(self) -> None:
-        for name in ("context_length", "d_model", "num_heads", "num_kv_heads", "d_ff"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"model: {name} is {getattr(self, name)}, it has to be 1 or more")
-        if self.num_layers < 0:
-            raise ValueError(f"model: num_layers is {self.num_layers}, it cannot be negative")
+        for name, least, most in _BOUNDS:
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise ValueError(f"model: {name} is {value}, it has to be from {least} to {most}")
         if self.d_model % self.num_heads:
             raise ValueError(
                 f"model: d_model {self.d_model} is not a multiple of num_heads {self.num_heads}"
@@ -68,6 +80,8 @@ class ModelConfig:
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"model: dropout is {self.dropout}, it has to be from 0 to below 1")
+        if not 0 <= self.ngram_dropout <= 1:
+            raise ValueError(f"model: ngram_dropout is {self.ngram_dropout}, not from 0 to 1")
 
     @property
     def head_size(self) -> int:
@@ -104,10 +118,10 @@ class OptimConfig:
 
     optimizer: Literal["muon", "adamw"] = "muon"
     """muon: Muon on the matrices and AdamW on the rest; adamw: AdamW alone"""
-    lr: float = 0.02
-    """peak learning rate of the matrices (of everything with adamw, where 0.001 is usual)"""
-    embedding_lr: float = 0.02
-    """peak learning rate of AdamW beside Muon"""
+    lr: float | None = None
+    """peak learning rate of the matrices (of everything with adamw); 0.02 (0.001) if not given"""
+    embedding_lr: float | None = None
+    """peak learning rate of AdamW beside Muon; 0.02 with the malmoi preset, 0.003 otherwise"""
     beta1: float = 0.9
     beta2: float = 0.97
     momentum: float = 0.95
@@ -122,6 +136,18 @@ class OptimConfig:
     """share of the run, at its end, in which a linear or wsd schedule falls"""
     final_lr: float = 0.0
     """learning rate at the end, as a share of the peak"""
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "embedding_lr", "weight_decay", "clip"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise ValueError(f"{_flag(name)} is {value}, it has to be 0 or more")
+        for name in ("beta1", "beta2", "momentum"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{_flag(name)} is {getattr(self, name)}, it has to be in [0, 1)")
+        for name in ("warmup", "decay", "final_lr"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{_flag(name)} is {getattr(self, name)}, it has to be in [0, 1]")
 
 
 @dataclass(frozen=True)
@@ -146,6 +172,25 @@ class TrainConfig:
     compile: bool = False
     """torch.compile the model: pays off on a GPU or in long runs"""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise ValueError(f"--minutes {self.minutes:g}: has to be more than 0, and finite")
+        for name in ("steps", "batch_size", "accumulate", "evals"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{_flag(name)} {value}: has to be more than 0")
+        if self.minutes is not None and self.steps is not None:
+            raise ValueError("give --minutes or --steps, not both")
+        if self.accumulate > self.batch_size:
+            raise ValueError(
+                f"--accumulate {self.accumulate}: a batch of {self.batch_size} windows cannot be "
+                "split into that many parts"
+            )
+        if not 0 <= self.seed < 1 << 63:
+            raise ValueError(f"--seed {self.seed}: has to be from 0 to 2^63 - 1")
+        if self.checkpoints < 0:
+            raise ValueError(f"--checkpoints {self.checkpoints}: cannot be negative")
 
 
 @dataclass(frozen=True)
@@ -181,16 +226,36 @@ def from_dict(kind: type[Config], values: dict[str, Any]) -> Config:
         ValueError: a name that `kind` does not know.
 
     """
-    known = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    known = typing.get_type_hints(kind)
     if unknown := sorted(set(values) - set(known)):
         raise ValueError(f"configuration: unknown name {unknown[0]!r}; made by a newer malmoi?")
     result: dict[str, Any] = {}
     for name, value in values.items():
-        inner = known[name].type
+        inner = known[name]
         if isinstance(value, dict) and isinstance(inner, type) and dataclasses.is_dataclass(inner):
             value = from_dict(inner, value)
-        result[name] = tuple(value) if isinstance(value, list) else value
+        value = tuple(value) if isinstance(value, list) else value
+        if isinstance(value, int) and not isinstance(value, bool) and inner in _REAL:
+            value = float(value)
+        if not _is(value, inner):
+            raise ValueError(f"configuration: {name} = {value!r} is not what belongs there")
+        result[name] = value
     return kind(**result)
+
+
+_REAL = (float, float | None)
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether a value is of an annotated type, as far as configurations use them."""
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return value in parts
+    if origin is tuple:
+        return isinstance(value, tuple) and all(isinstance(item, parts[0]) for item in value)
+    if parts:  # a union
+        return any(_is(value, part) for part in parts)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
 def to_toml(config: Any) -> str:
@@ -209,5 +274,5 @@ def from_toml(kind: type[Config], text: str, name: str) -> Config:
     """
     try:
         return from_dict(kind, tomllib.loads(text))
-    except (tomllib.TOMLDecodeError, TypeError, ValueError) as error:
+    except (tomllib.TOMLDecodeError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{name}: {error}") from None

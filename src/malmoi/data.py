@@ -6,6 +6,7 @@ and the step: nothing has to be remembered to go on with a run, and two machines
 talking.
 """
 
+import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -49,15 +50,16 @@ class TokenStore:
             meta = json.loads((folder / f"{name}.json").read_text("utf-8"))
             self.counts = Counts(**meta["counts"])
             self.bos_id = int(meta["bos_id"])
-            dtype = np.dtype(meta["dtype"])
+            dtype = np.dtype({"uint16": np.uint16, "uint32": np.uint32}[meta["dtype"]])
             path, starts = folder / f"{name}.bin", folder / f"{name}.offsets"
             right = path.stat().st_size == self.counts.tokens * dtype.itemsize
             if not right or starts.stat().st_size != self.counts.documents * 8:
                 raise ValueError("its size is not what it was when it was written")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"{folder / name}.bin: token store missing or damaged ({error}); train anew"
             ) from None
+        self.path = path
         empty = not self.counts.tokens
         self.ids: np.ndarray = (
             np.empty(0, dtype) if empty else np.memmap(path, dtype=dtype, mode="r")
@@ -68,6 +70,21 @@ class TokenStore:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def check(self, vocab_size: int) -> None:
+        """See that a store from elsewhere holds ids of the vocabulary and documents in order.
+
+        Raises:
+            ValueError: it does not.
+
+        """
+        starts = np.asarray(self.offsets)
+        ordered = not len(starts) or (starts[0] == 0 and starts[-1] < len(self))
+        ordered = ordered and bool((np.diff(starts) > 0).all())
+        parts = (self.ids[i : i + (1 << 24)] for i in range(0, len(self), 1 << 24))
+        highest = max((int(part.max()) for part in parts), default=0)
+        if not ordered or highest >= vocab_size:
+            raise ValueError(f"{self.path}: damaged (ids or offsets out of range); train anew")
 
 
 class _Writer:
@@ -87,31 +104,36 @@ class _Writer:
 
     def flush(self) -> None:
         texts = [text for text, _ in self.pending]
+        parts: list[Any] = []
+        starts: list[int] = []
         for ids, (text, first) in zip(
             self.tokenizer.encode_batch(texts), self.pending, strict=True
         ):
             if first:
-                self._end_document()
-                np.array([self.tokens], np.int64).tofile(self.offsets)
-                self._put([self.tokenizer.bos_id])
+                if self.documents:
+                    parts.append([self.tokenizer.eos_id])
+                    self.tokens += 1
+                starts.append(self.tokens)
+                parts.append([self.tokenizer.bos_id])
                 self.documents += 1
-            self._put(ids)
+                self.tokens += 1
+            parts.append(ids)
+            self.tokens += len(ids)
             self.chars += len(text)
-            self.bytes += len(text.encode("utf-8", "surrogatepass"))
+            self.bytes += len(text.encode())
         self.pending, self.waiting = [], 0
+        np.array(starts, np.int64).tofile(self.offsets)
+        self._write(parts)
 
-    def _end_document(self) -> None:
-        if self.documents:
-            self._put([self.tokenizer.eos_id])
+    def _write(self, parts: list[Any]) -> None:
+        np.fromiter(itertools.chain.from_iterable(parts), self.dtype).tofile(self.ids)
 
-    def _put(self, ids: Any) -> None:
-        array = np.asarray(ids, dtype=self.dtype)
-        array.tofile(self.ids)
-        self.tokens += len(array)
-
-    def close(self) -> None:
-        self.flush()
-        self._end_document()
+    def close(self, complete: bool) -> None:
+        if complete:
+            self.flush()
+            if self.documents:
+                self._write([[self.tokenizer.eos_id]])
+                self.tokens += 1
         for file in (self.ids, self.offsets):
             file.flush()
             os.fsync(file.fileno())
@@ -138,12 +160,14 @@ def write_stores(
     """
     folder.mkdir(parents=True, exist_ok=True)
     writers = {name: _Writer(folder, name, tokenizer) for name in SPLITS}
+    complete = False
     try:
         for part, text, first in pieces:
             writers[part].add(text, first)
+        complete = True
     finally:
         for writer in writers.values():
-            writer.close()
+            writer.close(complete)
     return {name: TokenStore(folder, name) for name in SPLITS}
 
 
@@ -151,15 +175,26 @@ class Batches:
     """Training batches: window `index` of epoch `e` is the same on every machine at any time.
 
     An epoch cuts the store into windows of `context_length` tokens, begun at an offset of its own,
-    and visits each exactly once in an order of its own.
+    and visits each exactly once in an order of its own. With several ranks, each takes its
+    `batch_size` windows of the step's `world_size * batch_size`.
 
     Raises:
         ValueError: the text is shorter than one window.
 
     """
 
-    def __init__(self, store: TokenStore, context_length: int, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        store: TokenStore,
+        context_length: int,
+        batch_size: int,
+        seed: int,
+        *,
+        world_size: int = 1,
+        rank: int = 0,
+    ) -> None:
         self.store, self.length, self.size, self.seed = store, context_length, batch_size, seed
+        self.world_size, self.rank = world_size, rank
         # One window is given up for the freedom of the offset, one token for the last target.
         self.windows = max(0, (len(store) - 1) // context_length - 1)
         if self.windows == 0 and len(store) - 1 >= context_length:
@@ -176,7 +211,8 @@ class Batches:
 
         A target is -1 where the next token begins a document: nobody could know which.
         """
-        index = np.arange(step * self.size, (step + 1) * self.size)
+        first = (step * self.world_size + self.rank) * self.size
+        index = np.arange(first, first + self.size)
         epochs, within = index // self.windows, index % self.windows
         starts = np.empty(self.size, np.int64)
         for epoch in np.unique(epochs):

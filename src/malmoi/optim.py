@@ -74,10 +74,22 @@ class _Matrices:
         self.master.addcmul_(update, self.scale, value=-lr)
 
 
+def learning_rates(config: OptimConfig) -> tuple[float, float]:
+    """Peak learning rates of the matrices and, beside Muon, of everything else.
+
+    What the user did not give is what does well for the optimizer.
+    """
+    usual = 0.02 if config.optimizer == "muon" else 0.001
+    lr = usual if config.lr is None else config.lr
+    embedding_lr = 0.003 if config.embedding_lr is None else config.embedding_lr
+    return lr, embedding_lr
+
+
 class Optimizer:
     """Muon (Jordan et al. 2024) on the matrices inside the blocks, AdamW on everything else.
 
-    With `config.optimizer == "adamw"`, AdamW on everything. Weight decay is on matrices only.
+    With `config.optimizer == "adamw"`, AdamW on everything. Weight decay is on matrices only; with
+    Muon, on those inside the blocks.
 
     Args:
         model: its parameters are changed in place by `step`.
@@ -106,7 +118,8 @@ class Optimizer:
         muon = config.optimizer == "muon"
         decayed = [p for p in self.rest.values() if p.ndim == 2 and not muon]
         other = [p for p in self.rest.values() if p.ndim != 2 or muon]
-        self.lr = config.embedding_lr if muon else config.lr
+        self.matrix_lr, embedding_lr = learning_rates(config)
+        self.lr = embedding_lr if muon else self.matrix_lr
         self.adamw = torch.optim.AdamW(
             [
                 {"params": decayed, "weight_decay": config.weight_decay},
@@ -153,9 +166,9 @@ class Optimizer:
         if self.config.clip and norm > self.config.clip:
             torch._foreach_mul_(every, self.config.clip / float(norm))
         # Momentum rises over the first steps, when the directions still change quickly.
-        mu = self.config.momentum - max(0.0, 1 - self.steps / 300) * 0.1
+        mu = max(0.0, self.config.momentum - max(0.0, 1 - self.steps / 300) * 0.1)
         for stack in self.stacks.values():
-            stack.step(grads, self.config.lr * scale, mu, self.config.weight_decay)
+            stack.step(grads, self.matrix_lr * scale, mu, self.config.weight_decay)
         for name, master in self.rest.items():
             master.grad = grads[self.parameters[name]].float()
         for group in self.adamw.param_groups:
@@ -209,28 +222,37 @@ class Optimizer:
         try:
             self.steps = int(state.pop("steps"))
             for (rows, columns), stack in self.stacks.items():
-                stack.master.copy_(state.pop(f"muon.{rows}x{columns}.master"))
-                stack.momentum.copy_(state.pop(f"muon.{rows}x{columns}.momentum"))
+                _restore(stack.master, state.pop(f"muon.{rows}x{columns}.master"))
+                _restore(stack.momentum, state.pop(f"muon.{rows}x{columns}.momentum"))
             for name, master in self.rest.items():
-                master.copy_(state.pop(f"adamw.{name}.master"))
+                _restore(master, state.pop(f"adamw.{name}.master"))
                 mine = f"adamw.{name}."
                 inner = {key: state.pop(key) for key in list(state) if key.startswith(mine)}
                 if inner:
                     self.adamw.state[master] = {
                         key.removeprefix(mine): value.clone() for key, value in inner.items()
                     }
-        except (KeyError, RuntimeError) as error:
+            if state:
+                raise KeyError(min(state))
+        except KeyError as error:
             raise ValueError(f"optimizer state does not belong to this model: {error}") from None
         self._write({parameter: parameter.data for parameter in self.parameters.values()})
+
+
+def _restore(place: Tensor, value: Tensor) -> None:
+    """Copy without the broadcasting that `copy_` would allow itself."""
+    if place.shape != value.shape:
+        raise KeyError(f"{tuple(value.shape)} where {tuple(place.shape)} is needed")
+    place.copy_(value)
 
 
 def schedule(kind: Schedule, progress: float, config: OptimConfig) -> float:
     """Learning rate at `progress` (0 to 1) through the run, as a share of the peak.
 
     All kinds rise linearly over the first `config.warmup` of the run and end at
-    `config.final_lr`. `linear` and `wsd` stay at the peak until the last `config.decay` of the run;
-    `wsd` then falls as 1 - sqrt (Hägele et al. 2024). `cosine` falls all the way (Loshchilov &
-    Hutter 2017). `step` falls to a third at 60 % and to a tenth at 85 %.
+    `config.final_lr`, but for `constant` and `step`. `linear` and `wsd` stay at the peak until the
+    last `config.decay` of the run; `wsd` then falls as 1 - sqrt (Hägele et al. 2024). `cosine`
+    falls all the way (Loshchilov & Hutter 2017). `step` falls to a third at 60 % and to a tenth at 85 %.
     """
     progress = min(max(progress, 0.0), 1.0)
     if progress < config.warmup:

@@ -92,29 +92,28 @@ class Run:
         self.folder, self.config = folder, config
 
     @classmethod
-    def create(cls, folder: Path, config: RunConfig, *, overwrite: bool = False) -> "Run":
-        """Write a new run's `run.toml`; with `overwrite`, an old run's files go first.
+    def create(cls, folder: Path, config: RunConfig) -> "Run":
+        """Make the folder, if need be, and write its `run.toml`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        run = cls(folder, config)
+        run.write_config(config)
+        return run
+
+    def move(self, out: Path, overwrite: bool = False) -> "Run":
+        """Put this run, made beside `out`, in its place; an old run there goes as a whole.
 
         Raises:
             ValueError: something is there that may not be overwritten.
 
         """
-        check_new(folder, overwrite)
-        if (folder / MARK).exists():
-            for name in (
-                MARK,
-                "model.safetensors",
-                "tokenizer.json",
-                "metrics.jsonl",
-                "samples.md",
-            ):
-                (folder / name).unlink(missing_ok=True)
-            for name in ("checkpoints", "data"):
-                shutil.rmtree(folder / name, ignore_errors=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        run = cls(folder, config)
-        run.write_config(config)
-        return run
+        check_new(out, overwrite)
+        old = self.folder.with_name(f"{self.folder.name}.old")
+        if out.exists():
+            os.replace(out, old)
+        os.replace(self.folder, out)
+        _sync(out.absolute().parent)
+        shutil.rmtree(old, ignore_errors=True)
+        return Run(out, self.config)
 
     @classmethod
     def open(cls, folder: Path) -> "Run":
@@ -134,7 +133,7 @@ class Run:
             return cls(folder, from_dict(RunConfig, values))
         except FileNotFoundError:
             raise ValueError(f"{folder}: no run folder ({MARK} is missing)") from None
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"{path}: damaged ({error})") from None
 
     def write_config(self, config: RunConfig, result: Mapping[str, Any] | None = None) -> None:
@@ -175,9 +174,10 @@ class Run:
         if not path.exists():
             raise ValueError(f"{path}: missing; has the run finished a first evaluation?")
         weights = _read_tensors(path)
-        model = GPT(self.config.model)
+        with torch.device("meta"):  # shapes only: run.toml may ask for more than there is memory
+            model = GPT(self.config.model)
         try:
-            model.load_state_dict(weights)
+            model.load_state_dict(weights, assign=True)
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise ValueError(f"{path}: does not fit run.toml ({reason})") from None

@@ -140,7 +140,7 @@ def bad(tmp_path: Path, trained: Path) -> Callable[[str], str]:
     """Makes one bad thing and gives its path."""
 
     def make(what: str) -> str:
-        path = tmp_path / what
+        path = tmp_path / what.replace("/", "-")
         if what == "empty.txt":
             path.write_bytes(b"")
         elif what == "binary.txt":
@@ -173,7 +173,7 @@ def bad(tmp_path: Path, trained: Path) -> Callable[[str], str]:
         (["train", "{records.jsonl}", "--field", "body"], "body"),
         (["train", "builtin:poems"], "builtin:stories"),
         (["train", "TEXT", "--preset", "bert"], "bert"),
-        (["train", "TEXT", "--vocab-size", "60000"], "60000"),
+        (["train", "TEXT", "--vocab-size", "60000"], "too large"),
         (["train", "TEXT", "--tokenizer", "emoji"], "emoji"),
         (["train", "TEXT", "--split", "50/20"], "sum"),
         (["train", "TEXT", "--minutes", "0"], "more than 0"),
@@ -182,6 +182,14 @@ def bad(tmp_path: Path, trained: Path) -> Callable[[str], str]:
         (["train", "TEXT", "--device", "tpu"], "not available"),
         (["train", "TEXT", "--encoding", "klingon"], "klingon"),
         (["train"], "no data"),
+        (["train", "TEXT", "--seed", "-1"], "--seed"),
+        (["train", "TEXT", "--minutes", "nan"], "--minutes"),
+        (["train", "TEXT", "--minutes", "inf"], "--minutes"),
+        (["train", "TEXT", "--ngram-rows", "0"], "ngram_rows"),
+        (["train", "TEXT", "--beta1", "1.5"], "--beta1"),
+        (["train", "TEXT", "--device", "cpu:x"], "not available"),
+        (["train", "TEXT", "--tokenizer", "RUN", "--vocab-size", "9"], "leave it out"),
+        (["evaluate", "{run-data/test.bin}"], "test.bin"),
         (["evaluate", "{absent}"], "no such run folder"),
         (["evaluate", "{run-model.safetensors}"], "model.safetensors"),
         (["evaluate", "{run-run.toml}"], "run.toml"),
@@ -234,11 +242,32 @@ def test_a_run_is_not_overwritten(trained: Path, text: Path) -> None:
     assert (trained / "model.safetensors").read_bytes() == before
 
 
-def test_a_failed_overwrite_leaves_the_old_run(trained: Path) -> None:
+@pytest.mark.parametrize("wrong", [["absent.txt"], ["TEXT", "--context-length", "100000"]])
+def test_a_failed_overwrite_leaves_the_old_run(trained: Path, text: Path, wrong: list[str]) -> None:
     before = (trained / "model.safetensors").read_bytes()
-    done = malmoi("train", str(trained / "absent.txt"), "--out", str(trained), "--overwrite")
+    filled = [str(text) if word == "TEXT" else word for word in wrong]
+    done = malmoi("train", *filled, "--out", str(trained), "--overwrite", "--steps", "1")
     assert done.returncode == 2
     assert (trained / "model.safetensors").read_bytes() == before
+    assert not [path for path in trained.parent.iterdir() if path.name.startswith(".")]
+
+
+def test_a_foreign_tokenizer_learns_where_texts_end(text: Path, tmp_path: Path) -> None:
+    """GPT-2's files have one token for begin and end; the end has to be scored all the same."""
+    from tokenizers import ByteLevelBPETokenizer
+
+    made = ByteLevelBPETokenizer()
+    made.train([str(text)], vocab_size=300, special_tokens=["<|endoftext|>"], show_progress=False)
+    made.save_model(str(tmp_path))
+    documents = tmp_path / "texts.jsonl"
+    documents.write_text("\n".join(['{"text": "다람쥐와 도토리"}'] * 300), "utf-8")
+    out = tmp_path / "run"
+    done = malmoi("train", str(documents), "--tokenizer", str(tmp_path), "--out", str(out),
+                  "--steps", "40", "--split", "100", *TINY)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    spoken = malmoi("generate", str(out), "--prompt", "다람쥐와", "--temperature", "0", "--json")
+    output = json.loads(spoken.stdout)["outputs"][0]
+    assert (output["text"], output["finish_reason"]) == (" 도토리", "stop")
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

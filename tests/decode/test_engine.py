@@ -10,7 +10,11 @@ SIZES = {"context_length": 24, "d_model": 32, "num_layers": 2, "num_heads": 4, "
 
 
 def model(preset: str = "malmoi") -> GPT:
-    sizes = SIZES | ({"ngram_rows": 64} if preset == "malmoi" else {})
+    sizes = (
+        SIZES
+        | ({"num_kv_heads": 2} if preset != "gpt2" else {})
+        | ({"ngram_rows": 64} if preset == "malmoi" else {})
+    )
     made = GPT(build(preset, 30, **sizes)).eval()  # type: ignore[arg-type]
     with torch.no_grad():
         for parameter in made.parameters():
@@ -111,6 +115,12 @@ def test_generation_goes_on_past_the_context(preset: str) -> None:
             with torch.no_grad():
                 assert token == int(made(torch.tensor([window]))[0, -1].argmax())
             window.append(token)
+
+
+def test_a_context_of_one_token_is_enough_for_a_bigram() -> None:
+    made = GPT(build("bigram", 30, context_length=1)).eval()
+    output = generate(made, [[3], [4]], Policy(1.0), max_new_tokens=5)
+    assert [len(row.ids) for row in output] == [5, 5]
 
 
 def test_banned_ids_are_never_chosen() -> None:

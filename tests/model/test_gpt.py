@@ -14,7 +14,9 @@ SIZES = {"context_length": 16, "d_model": 32, "num_layers": 3, "num_heads": 4, "
 
 
 def small(preset: str, **more: object) -> ModelConfig:
-    sizes = SIZES | ({"ngram_rows": 64} if preset == "malmoi" else {}) | more
+    # half as many key/value heads as query heads, where a preset can have that
+    ours: dict[str, object] = {"ngram_rows": 64, "num_kv_heads": 2} if preset == "malmoi" else {}
+    sizes: dict[str, object] = SIZES | ours | more
     if preset == "bigram":
         sizes = {"d_model": 32}
     return build(preset, 50, **sizes)  # type: ignore[arg-type]

@@ -31,14 +31,14 @@ def test_gpt2_has_the_ids_of_transformers(gpt2_vocab, hard, korean):
     assert 50256 not in ours.encode("<|endoftext|>")
 
 
-def test_gpt2_keeps_its_ids_and_gets_pad_and_unk(gpt2_vocab, tmp_path):
+def test_gpt2_keeps_its_ids_and_gets_bos_pad_and_unk(gpt2_vocab, tmp_path):
     shutil.copy(gpt2_vocab, tmp_path / "vocab.json")
     shutil.copy(gpt2_vocab.with_name("gpt2_merges.txt"), tmp_path / "merges.txt")
     for path in (tmp_path, tmp_path / "vocab.json", tmp_path / "merges.txt"):
         ours = Tokenizer.load(path)
         assert ours.kind == "bytebpe"
-        assert (ours.bos_id, ours.eos_id, ours.pad_id, ours.unk_id) == (50256, 50256, 50257, 50258)
-        assert ours.vocab_size == 50259
+        assert (ours.bos_id, ours.eos_id, ours.pad_id, ours.unk_id) == (50257, 50256, 50258, 50259)
+        assert ours.vocab_size == 50260
     vocab = json.loads(gpt2_vocab.read_text(encoding="utf-8"))
     mapping = json.loads(ours.to_json())["model"]["vocab"]
     assert mapping == vocab
@@ -152,11 +152,11 @@ def test_roles_come_from_the_files_beside_and_stay(tmp_path, gpt2_vocab):
     beside = {"eos_token": {"content": "<|im_end|>"}, "pad_token": "<|im_end|>", "bos_token": None}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(beside))
     ours = Tokenizer.load(tmp_path)
-    assert (ours.eos_id, ours.bos_id, ours.pad_id) == (50259, 50256, 50257)
+    assert (ours.eos_id, ours.bos_id, ours.pad_id) == (50260, 50257, 50258)
     other = tmp_path / "other"
     other.mkdir()
     ours.save(other)
-    assert Tokenizer.load(other).eos_id == 50259
+    assert Tokenizer.load(other).eos_id == 50260
 
 
 def test_decoders_of_the_ecosystem_give_the_same_text(tmp_path):

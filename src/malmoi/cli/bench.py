@@ -1,6 +1,7 @@
 """`malmoi bench train|step`: how fast this machine trains, beside a baseline recipe."""
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -59,6 +60,8 @@ class Args:
 def run(args: Args) -> dict[str, Any]:
     """Measure."""
     result = _train(args) if args.what == "train" else _step(args)
+    # a target that was not reached has no time
+    result = {k: None if v in (math.inf, -math.inf) else v for k, v in result.items()}
     if not args.json:
         width = max(map(len, result))
         for name, value in result.items():
@@ -73,6 +76,7 @@ def run(args: Args) -> dict[str, Any]:
 def _train(args: Args) -> dict[str, Any]:
     if not args.data:
         raise ValueError("bench train needs DATA, such as tinyshakespeare.txt")
+    recipe = _recipe(args)
     result: dict[str, Any] = {}
     base = RunConfig(
         data=DataConfig(args.data, split=args.split), tokenizer=TokenizerConfig(args.tokenizer)
@@ -84,8 +88,8 @@ def _train(args: Args) -> dict[str, Any]:
         seconds.append(reached)
         result[f"run {repeat + 1}: loss after {report['steps']} steps"] = loss
     result["seconds of steps to target (median)"] = statistics.median(seconds)
-    if args.baseline != Path():
-        result |= _baseline(args, base, statistics.median(seconds))
+    if recipe is not None:
+        result |= _baseline(args, recipe, base, statistics.median(seconds))
     for minutes in args.minutes:
         loss, wall = _command(args, minutes)
         result[f"--minutes {minutes:g}: validation loss"] = loss
@@ -113,14 +117,19 @@ def _until(
     return done.validation.loss, reached, done.report
 
 
-def _baseline(args: Args, base: RunConfig, ours: float) -> dict[str, Any]:
+def _recipe(args: Args) -> RunConfig | None:
     from malmoi.config import from_toml
 
+    if args.baseline == Path():
+        return None
     try:
         text = args.baseline.read_text("utf-8")
     except OSError as error:
         raise ValueError(f"{args.baseline}: {error.strerror}; give --baseline") from None
-    recipe = from_toml(RunConfig, text, str(args.baseline))
+    return from_toml(RunConfig, text, str(args.baseline))
+
+
+def _baseline(args: Args, recipe: RunConfig, base: RunConfig, ours: float) -> dict[str, Any]:
     config = replace(recipe, data=base.data, tokenizer=base.tokenizer)
     sizes = {
         name: getattr(recipe.model, name)
@@ -132,7 +141,7 @@ def _baseline(args: Args, base: RunConfig, ours: float) -> dict[str, Any]:
         "baseline: loss": loss,
         "baseline: seconds of all steps": report["step_seconds"],
         "baseline: seconds of steps to target": reached,
-        "baseline / ours": reached / ours,
+        "baseline / ours": reached / ours if ours < math.inf else math.inf,
     }
 
 

@@ -84,7 +84,7 @@ def run(args: Args) -> dict[str, Any]:
         "top-p 0.9": Policy(1.0, top_p=0.9),
     }
     words_of = done.corpus.tokenizer
-    untrained = speak(done.untrained.eval(), words_of, PROMPT, Policy(1.0), most=40)
+    untrained = speak(done.untrained, words_of, PROMPT, Policy(1.0), most=40)
     samples = {words["untrained"]: untrained}
     for name, policy in policies.items():
         samples[name] = speak(done.model, words_of, PROMPT, policy, seed=args.seed, most=500)

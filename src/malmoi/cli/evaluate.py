@@ -51,6 +51,9 @@ def run(args: Args) -> dict[str, Any]:
         else:
             stores = {name: TokenStore(args.run / "data", name) for name in SPLITS}
             stores = {name: store for name, store in stores.items() if len(store) > 1}
+            for store in stores.values():
+                store.check(model.config.vocab_size)
+        train.check(model.config.vocab_size)
         result = measure(model, stores, train, opened.config, progress)
     if not args.json:
         print_table(result)

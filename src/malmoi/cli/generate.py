@@ -40,30 +40,34 @@ def run(args: Args) -> dict[str, Any]:
 
     policy = Policy(args.temperature, args.top_k, args.top_p)
 
-    from malmoi.cli.speak import banned, open_run
+    from malmoi.cli.speak import after, banned, open_run
     from malmoi.decode import generate
-    from malmoi.tokenizer import StreamDecoder
 
     _, model, tokenizer = open_run(args.run, args.device, args.precision)
-    streams = [StreamDecoder(tokenizer) for _ in args.prompt]
+    prompts = [tokenizer.encode(prompt, bos=True) for prompt in args.prompt]
+    streams = [after(tokenizer, ids) for ids in prompts]
+    texts = ["" for _ in prompts]
     live = len(args.prompt) == 1 and not args.json
 
     def on_token(row: int, token: int) -> None:
+        new = streams[row].push(token)
+        texts[row] += new
         if live:
-            print(streams[row].push(token), end="", flush=True)
+            print(new, end="", flush=True)
 
     if live:
         print(args.prompt[0], end="", flush=True)
     begin = time.monotonic()
     completions = generate(
-        model, [tokenizer.encode(prompt, bos=True) for prompt in args.prompt], policy,
+        model, prompts, policy,
         max_new_tokens=args.max_new_tokens, stop_ids=[tokenizer.eos_id],
         banned_ids=banned(tokenizer), seed=args.seed, on_token=on_token,
     )  # fmt: skip
     seconds = time.monotonic() - begin
-    texts = [tokenizer.decode(completion.ids) for completion in completions]
+    ends = [stream.finish() for stream in streams]
+    texts = [text + end for text, end in zip(texts, ends, strict=True)]
     if live:
-        print(streams[0].finish())
+        print(ends[0])
     elif not args.json:
         for prompt, text in zip(args.prompt, texts, strict=True):
             print(f"{prompt}{text}\n")

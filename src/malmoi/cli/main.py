@@ -53,6 +53,9 @@ def main(argv: list[str] | None = None) -> None:
     verb, rest = argv[0], argv[1:]
     if verb not in VERBS:
         _fail(f"malmoi: unknown verb {verb!r}; there are {', '.join(VERBS)}")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without Hangul is no reason to stop
     logging.basicConfig(format="malmoi: %(message)s", level=logging.WARNING)
     signal.signal(signal.SIGTERM, _interrupt)  # a polite kill keeps the best weights like Ctrl-C
     try:
@@ -63,14 +66,21 @@ def main(argv: list[str] | None = None) -> None:
             print(json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False))
         sys.stdout.flush()
     except KeyboardInterrupt as error:
-        _fail(f"malmoi {verb}: stopped. {error}".rstrip())
+        _fail(f"malmoi {verb}: stopped. {error}".rstrip(". "))
     except BrokenPipeError:
         # The reader has gone (`| head`): no message, and none from Python at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
         if os.environ.get("MALMOI_DEBUG"):
             raise
+        if isinstance(error, MemoryError) or "memory" in str(error):
+            _fail(
+                f"malmoi {verb}: not enough memory; a smaller --batch-size or model needs less, "
+                f"--accumulate splits a batch ({_one_line(error)[:120]})"
+            )
+        if isinstance(error, RuntimeError) and not isinstance(error, RecursionError):
+            raise  # a defect of ours, not of the user's
         _fail(f"malmoi {verb}: {_one_line(error)}")
 
 

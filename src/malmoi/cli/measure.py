@@ -3,6 +3,8 @@
 from dataclasses import asdict
 from typing import Any
 
+import torch
+
 from malmoi.cli.progress import Progress
 from malmoi.config import RunConfig
 from malmoi.data import TokenStore
@@ -40,6 +42,9 @@ def measure(
         name: Loss.of(loss, tokens, store).dict() for name, loss in asdict(found).items()
     }
     result["floors"]["on"] = held_out
+    result["precision"] = {torch.bfloat16: "bf16", torch.float32: "fp32"}[
+        next(model.parameters()).dtype
+    ]
     progress.label, progress.total = "reading the stories", 0
     if entropy := _source_entropy(config, held_out):
         result["source_entropy"] = {"bits_per_byte": entropy}
@@ -71,7 +76,7 @@ def print_table(result: dict[str, Any]) -> None:
     }
     print(f"{'':<26}" + "".join(f"{name:>12}" for name in columns.values()) + f"{'tokens':>12}")
     on = result["floors"]["on"]
-    rows = {name: row for name, row in result.items() if "loss" in row}
+    rows = {k: row for k, row in result.items() if isinstance(row, dict) and "loss" in row}
     for name in ("uniform", "unigram", "trigram"):
         rows[f"floor: {name} ({on})"] = result["floors"][name]
     for name, row in rows.items():

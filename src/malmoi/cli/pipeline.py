@@ -1,6 +1,5 @@
 """From text to a run folder: the wiring that `train`, `demo` and `bench` share."""
 
-import os
 import shutil
 import tempfile
 import time
@@ -11,20 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from malmoi.cli.progress import Progress
 from malmoi.cli.speak import write_samples
 from malmoi.cli.validation import Validation
-from malmoi.config import DataConfig, RunConfig, TokenizerConfig
+from malmoi.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TokenizerConfig
 from malmoi.data import Batches, TokenStore, write_stores
 from malmoi.evaluate.loss import Loss
 from malmoi.model import GPT, build
-from malmoi.optim import Optimizer
+from malmoi.optim import Optimizer, learning_rates
 from malmoi.run import Run, check_new
 from malmoi.text.sources import downloaded, read
 from malmoi.text.split import Split, plan
 from malmoi.tokenizer import KINDS, Tokenizer, train_tokenizer
-from malmoi.train import Budget, Event, Result, choose_device, choose_dtype, train
+from malmoi.train import Budget, Diverged, Event, Result, choose_device, choose_dtype, train
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,6 @@ class Corpus:
     tokenizer: Tokenizer
     stores: dict[str, TokenStore]
     split: str
-    folder: Path
 
 
 def prepare(
@@ -61,6 +60,11 @@ def prepare(
                 _counted(texts, progress), tokenizer.tokenizer, tokenizer.vocab_size
             )
         elif Path(tokenizer.tokenizer).exists():
+            if tokenizer.vocab_size is not None:
+                raise ValueError(
+                    f"--vocab-size {tokenizer.vocab_size}: the tokenizer at "
+                    f"{tokenizer.tokenizer} has its own; leave it out"
+                )
             words = Tokenizer.load(tokenizer.tokenizer)
         else:
             raise ValueError(
@@ -73,7 +77,7 @@ def prepare(
             words,
             folder,
         )
-    return Corpus(words, stores, str(parts), folder)
+    return Corpus(words, stores, str(parts))
 
 
 def _counted(texts: Iterator[str], progress: Progress) -> Iterator[str]:
@@ -101,6 +105,7 @@ class Trained:
     run: Run
     model: GPT
     untrained: GPT
+    """with the weights that training began with"""
     corpus: Corpus
     result: Result
     validation: Loss | None
@@ -132,42 +137,56 @@ def train_run(
     check_new(out, overwrite)
     setting = config.train
     with Progress("reading", quiet=quiet) as progress, _beside(out) as beside:
-        corpus = prepare(config.data, config.tokenizer, setting.seed, beside / "data", progress)
+        new = beside / "run"
+        corpus = prepare(config.data, config.tokenizer, setting.seed, new / "data", progress)
         _say_corpus(corpus, progress)
         model_config = build(config.model.preset, corpus.tokenizer.vocab_size, **sizes)
-        config = replace(config, model=model_config)
+        config = replace(config, model=model_config, optim=_settle(config.optim, model_config))
         length = model_config.context_length
         batches = Batches(corpus.stores["train"], length, setting.batch_size, setting.seed)
+        if setting.minutes is not None and time.monotonic() - began > 54 * setting.minutes:
+            raise ValueError(
+                f"reading and encoding the text took {time.monotonic() - began:.0f} s, which "
+                f"leaves no time to train in --minutes {setting.minutes:g}: give more"
+            )
         device = choose_device(setting.device)
         dtype = choose_dtype(setting.precision, device, model_config)
-        model = GPT(model_config, setting.seed)
-        run = Run.create(out, config, overwrite=overwrite)
-        os.replace(corpus.folder, run.folder / "data")
-        corpus = replace(corpus, folder=run.folder / "data")
-        corpus.tokenizer.save(run.folder / "tokenizer.json")
-        untrained = model
+        untrained = GPT(model_config, setting.seed).eval()
         model = GPT(model_config, setting.seed).to(device=device, dtype=dtype)
+        optimizer = Optimizer(model, config.optim)
+        run = Run.create(new, config)
+        corpus.tokenizer.save(new / "tokenizer.json")
+        run.save_weights(untrained.state_dict())
+        run = run.move(out, overwrite)
         size = sum(p.numel() for p in model.parameters())
         progress.line(
             f"model      {model_config.preset}, {size / 1e6:.2f} million parameters, context "
             f"{length}, on {device} in {_name(dtype)}"
         )
-        return _train(run, config, model, untrained, corpus, batches, began, progress)
+        budget = Budget(began, setting.minutes, setting.steps)
+        done = _train(run, model, optimizer, corpus, batches, budget, progress)
+        return replace(done, untrained=untrained)
+
+
+def _settle(optim: OptimConfig, model: ModelConfig) -> OptimConfig:
+    """Learning rates that were not given, set for the preset."""
+    if optim.embedding_lr is None and model.preset == "malmoi":
+        optim = replace(optim, embedding_lr=0.02)
+    lr, embedding_lr = learning_rates(optim)
+    return replace(optim, lr=lr, embedding_lr=embedding_lr)
 
 
 def _train(
     run: Run,
-    config: RunConfig,
     model: GPT,
-    untrained: GPT,
+    optimizer: Optimizer,
     corpus: Corpus,
     batches: Batches,
-    began: float,
+    budget: Budget,
     progress: Progress,
 ) -> Trained:
-    optimizer = Optimizer(model, config.optim)
-    setting = config.train
-    budget = Budget(began, setting.minutes, setting.steps)
+    config, setting = run.config, run.config.train
+    saved: list[int] = []  # steps whose weights have been the best, and are on the disk
     # Writing samples may take a second at the end, or less of a short run.
     seconds = 1.0 if setting.minutes is None else min(1.0, setting.minutes * 0.6)
     watch = Validation(model, corpus.stores, budget, setting.evals, extra=seconds)
@@ -182,7 +201,7 @@ def _train(
             left = None if event.progress < 0.01 else _left(budget, event)
             progress.update(event.progress, note, left)
             return
-        run.log({k: v for k, v in event.record().items() if v == v})  # NaN is no JSON
+        run.log(event.record())
         before = f"train {event.train_loss:.4f}  " if event.step else ""
         mark = "  best so far" if event.best and event.step else ""
         progress.line(
@@ -193,38 +212,43 @@ def _train(
     def on_checkpoint(step: int) -> None:
         run.save_checkpoint(step, optimizer.weights(), optimizer.state(), {"step": step})
 
-    result = train(
-        model, batches, optimizer, setting, config.optim, budget,
-        evaluate=watch, on_event=on_event,
-        on_best=lambda step, weights: run.save_weights(weights), on_checkpoint=on_checkpoint,
-    )  # fmt: skip
-    if result.interrupted:
+    def on_best(step: int, weights: dict[str, Tensor]) -> None:
+        run.save_weights(weights)
+        saved.append(step)
+
+    try:
+        result = train(
+            model, batches, optimizer, setting, config.optim, budget,
+            evaluate=watch, on_event=on_event, on_best=on_best, on_checkpoint=on_checkpoint,
+        )  # fmt: skip
+        if result.interrupted:
+            if result.weights and result.best_step not in saved:
+                on_best(result.best_step, result.weights)
+            raise KeyboardInterrupt
+        model.load_state_dict(result.weights)
+        model.eval()
+        validation, exact = watch.whole() or (None, True)
+        write_samples(run, model, corpus.tokenizer, seconds)
+    except (KeyboardInterrupt, Diverged) as error:
         progress.clear()
-        if not result.weights:
-            raise KeyboardInterrupt("It was too early for weights worth keeping.")
-        run.write_config(config, {"interrupted": True, "best_step": result.best_step})
-        raise KeyboardInterrupt(
-            f"The best weights so far (step {result.best_step}, validation loss "
-            f"{result.best_loss:.4f}) are in {run.folder}"
-        )
-    model.load_state_dict(result.weights)
-    model.eval()
-    validation = watch.whole(result.best_step)
-    tokens_per_second = result.tokens_per_second
-    write_samples(run, model, corpus.tokenizer, seconds)
+        step = saved[-1] if saved else 0
+        run.write_config(config, {"interrupted": True, "best_step": step})
+        where = f"The best weights so far, of step {step}, are in {run.folder}"
+        raise type(error)(f"{error}. {where}" if str(error) else where) from None
     report: dict[str, Any] = {
         "run": str(run.folder),
         "steps": result.steps,
         "seconds": round(budget.seconds(), 2),
         "best_step": result.best_step,
         "validation": validation.dict() if validation else None,
-        "tokens_per_second": round(tokens_per_second, 1),
+        "validation_exact": exact,
+        "tokens_per_second": round(result.tokens_per_second, 1),
         "step_seconds": round(result.step_seconds, 2),
         "parameters": sum(p.numel() for p in model.parameters()),
         "precision": _name(next(model.parameters()).dtype),
     }
     run.write_config(config, report)
-    return Trained(run, model, untrained, corpus, result, validation, report)
+    return Trained(run, model, model, corpus, result, validation, report)
 
 
 @contextmanager

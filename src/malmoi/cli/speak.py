@@ -24,7 +24,8 @@ def speak(
     until: float = float("inf"),
 ) -> str:
     """One continuation of `prompt` as text, without the prompt; ends at `until` at the latest."""
-    stream = StreamDecoder(tokenizer)
+    ids = tokenizer.encode(prompt, bos=True)
+    stream = after(tokenizer, ids)
     parts: list[str] = []
 
     def on_token(row: int, token: int) -> bool:
@@ -32,10 +33,18 @@ def speak(
         return time.monotonic() > until
 
     generate(
-        model, [tokenizer.encode(prompt, bos=True)], policy, max_new_tokens=most,
+        model, [ids], policy, max_new_tokens=most,
         stop_ids=[tokenizer.eos_id], banned_ids=banned(tokenizer), seed=seed, on_token=on_token,
     )  # fmt: skip
     return "".join(parts) + stream.finish()
+
+
+def after(tokenizer: Tokenizer, prompt: list[int]) -> StreamDecoder:
+    """A decoder for what follows `prompt`: a first space after it is a space, not a beginning."""
+    stream = StreamDecoder(tokenizer)
+    for id in prompt:
+        stream.push(id)
+    return stream
 
 
 def banned(tokenizer: Tokenizer) -> list[int]:

@@ -65,29 +65,12 @@ class Args:
 
 
 def to_config(args: Args) -> tuple[RunConfig, dict[str, Any]]:
-    """The run's configuration, and the model sizes that the user set.
-
-    Raises:
-        ValueError: both or a nonsensical one of minutes and steps.
-
-    """
+    """The run's configuration, and the model sizes that the user set."""
     from malmoi.config import DataConfig
 
     setting = args.train
     if setting.minutes is None and setting.steps is None:
         setting = replace(setting, minutes=3.0)
-    if setting.minutes is not None and setting.steps is not None:
-        raise ValueError("give --minutes or --steps, not both")
-    if (setting.minutes or setting.steps or 0) <= 0:
-        raise ValueError("--minutes and --steps have to be more than 0")
-    for name in ("batch_size", "accumulate", "evals"):
-        if getattr(setting, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} has to be 1 or more")
-    if setting.accumulate > setting.batch_size:
-        raise ValueError(
-            f"--accumulate {setting.accumulate}: a batch of {setting.batch_size} windows cannot "
-            "be split into that many parts"
-        )
     sizes = asdict(args.model)
     preset = sizes.pop("preset")
     config = RunConfig(
@@ -112,7 +95,8 @@ def run(args: Args) -> dict[str, Any]:
         if loss := trained.validation:
             print(
                 f"validation loss {loss.loss:.4f} nats/token, perplexity {loss.perplexity:.2f}, "
-                f"{loss.bits_per_byte:.4f} bits/byte (step {report['best_step']})"
+                f"{loss.bits_per_byte:.4f} bits/byte (step {report['best_step']}"
+                + (")" if report["validation_exact"] else ", estimated on a part)")
             )
         print(f"the run is in {args.out}; next:")
         print(f"  malmoi evaluate {args.out}")

@@ -3,7 +3,7 @@
 import time
 
 from malmoi.data import TokenStore
-from malmoi.evaluate.loss import Loss, evaluate
+from malmoi.evaluate.loss import Loss, evaluate, spans_of
 from malmoi.model import GPT
 from malmoi.train import Budget
 
@@ -30,46 +30,60 @@ class Validation:
         evals: int,
         extra: float,
     ) -> None:
-        self.model, self.budget, self.extra = model, budget, extra
+        self.model, self.budget, self.evals, self.extra = model, budget, evals, extra
         held_out = stores["validation"]
         # Without a validation part the training loss decides which weights are the best.
-        self.store = held_out if len(held_out) > 1 else stores["train"]
-        self.real = self.store is held_out
-        self.most_tokens: int | None = None
-        self.evals = evals
-        self.last: Loss | None = None
+        self.real = len(held_out) > 1
+        self.store = held_out if self.real else stores["train"]
+        self.spans = spans_of(self.store, model.config.context_length)
+        self.on_the_way = self.at_the_end = len(self.store)  # tokens
+        self.best: Loss | None = None
+        self.calibrated = False
 
     def __call__(self) -> float:
-        if self.most_tokens is None:
+        """Loss of the model as it is, in nats per token."""
+        if not self.calibrated:
             self._calibrate()
-        self.last = evaluate(self.model, self.store, most_tokens=self.most_tokens)
-        return self.last.loss
+            self.calibrated = True
+        loss = self._evaluate(self.on_the_way)
+        if self.best is None or loss.loss < self.best.loss:
+            self.best = loss
+        return loss.loss
 
-    @property
-    def partial(self) -> bool:
-        return self.most_tokens is not None and self.most_tokens < len(self.store)
+    def whole(self) -> tuple[Loss, bool] | None:
+        """Loss of the best weights, now in the model, and whether it is over every token.
+
+        It is, unless that would take more than a tenth of a run's time. None: nothing is held out.
+        """
+        if not self.real:
+            return None
+        exact = self.at_the_end >= len(self.store)
+        if self.on_the_way >= len(self.store) and self.best is not None:
+            return self.best, exact
+        return self._evaluate(self.at_the_end), exact
 
     def _calibrate(self) -> None:
         """See how fast evaluation is; the evaluations on the way may take a fortieth of the run."""
-        tried = min(len(self.store), 16 * self.model.config.context_length)
-        evaluate(self.model, self.store, most_tokens=tried)  # the first touch is always slow
+        tried = 16 * self.model.config.context_length
+        done = [0]
+        self._evaluate(tried)  # the first touch is always slow
         begin = time.monotonic()
-        evaluate(self.model, self.store, most_tokens=tried)
-        speed = tried / max(time.monotonic() - begin, 1e-6)
+        evaluate(self.model, self.store, spans=self.spans, most_tokens=tried, progress=done.append)
+        speed = max(done[-1], 1) / max(time.monotonic() - begin, 1e-6)
         if self.budget.minutes is None:
-            self.most_tokens = max(tried, 100_000)
+            self.on_the_way = max(tried, 100_000)
             return
-        allowed = self.budget.seconds_left() / 40 / self.evals * speed
-        self.most_tokens = max(tried, int(allowed))
-        ends = len(self.store) / speed if self.partial and self.real else 0.0
-        ends += min(self.most_tokens, len(self.store)) / speed
+        left = self.budget.seconds_left()
+        self.on_the_way = max(tried, int(left / 40 / self.evals * speed))
+        self.at_the_end = max(self.on_the_way, int(left / 10 * speed))
+        size = len(self.store)
+        seconds = min(self.on_the_way, size) / speed
+        if self.on_the_way < size and self.real:
+            seconds += min(self.at_the_end, size) / speed
         weights = sum(p.numel() for p in self.model.parameters()) * 4
-        reserve = 1.05 * ends + weights / 1e8 + self.extra + 0.3
+        reserve = 1.05 * seconds + weights / 1e8 + self.extra + 0.3
         # On a machine that was busy just now the measure may be far off: train all the same.
-        self.budget.reserve = min(reserve, self.budget.seconds_left() / 2)
+        self.budget.reserve = min(reserve, left / 2)
 
-    def whole(self, best_step: int) -> Loss | None:
-        """Loss of the weights now in the model over the whole validation part."""
-        if not self.real:
-            return None
-        return evaluate(self.model, self.store)
+    def _evaluate(self, most_tokens: int) -> Loss:
+        return evaluate(self.model, self.store, spans=self.spans, most_tokens=most_tokens)

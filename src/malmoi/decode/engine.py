@@ -120,10 +120,12 @@ class _Rows:
         """Logits `[B, V]` after one more token of the rows in `tokens`; other rows': anything."""
         for row, token in tokens.items():
             if len(self.texts[row]) >= self.cache.capacity:
-                self.texts[row] = self.texts[row][-max(1, self.cache.capacity // 2) :]
+                kept = self.cache.capacity // 2
+                self.texts[row] = self.texts[row][-kept:] if kept else []
                 self.cache.lengths[row] = 0
-                self._forward(self.cache.row(row), [self.texts[row]])
-                self.cache.lengths[row] = len(self.texts[row])
+                if kept:
+                    self._forward(self.cache.row(row), [self.texts[row]])
+                self.cache.lengths[row] = kept
             self.texts[row].append(token)
         # Rows that have ended read a token that is never looked at, at a place that exists.
         ended = [row for row in range(len(self.texts)) if row not in tokens]

@@ -102,6 +102,8 @@ def choose(logits: Tensor, policy: Policy, seed: int, rows: Tensor, positions: T
         raise ValueError("the model's logits are not numbers (NaN): its weights are damaged")
     if policy.temperature == 0:
         return logits.argmax(-1)
+    # With the largest at 0, no temperature however small makes an infinity of it.
+    logits = logits - logits.max(-1, keepdim=True).values
     probabilities = torch.softmax(transform(logits, policy).double(), -1)
     draws = uniform(seed, rows, positions)
     # The inverse of the distribution function: one draw, one token. The sum of all may end a

@@ -57,12 +57,18 @@ def scored_tokens(store: TokenStore) -> int:
     return len(store) - store.counts.documents
 
 
+def spans_of(store: TokenStore, context_length: int) -> np.ndarray:
+    """The windows `[N, 2]` of a store's evaluation, as (start, end)."""
+    return np.array(list(documents_in_windows(store, context_length)), np.int64)
+
+
 @torch.no_grad()
 def evaluate(
     model: GPT,
     store: TokenStore,
     *,
     most_tokens: int | None = None,
+    spans: np.ndarray | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Loss:
     """Loss of `model` over every token of `store`.
@@ -72,6 +78,7 @@ def evaluate(
         store: what to score.
         most_tokens: stop early, after evenly chosen windows with about this many tokens: an
             estimate, scaled to the whole, for use while training.
+        spans: what `spans_of` gives, if it is at hand already.
         progress: called with the number of tokens done.
 
     Raises:
@@ -84,7 +91,7 @@ def evaluate(
     training = model.training
     model.eval()
     context = model.config.context_length
-    spans = np.array(list(documents_in_windows(store, context)), np.int64)
+    spans = spans_of(store, context) if spans is None else spans
     if most_tokens is not None and len(store) > most_tokens:
         wanted = max(1, most_tokens // context)
         spans = spans[np.linspace(0, len(spans) - 1, min(wanted, len(spans))).astype(np.int64)]

@@ -35,7 +35,8 @@ class GPT(nn.Module):
         self.final_norm = make_norm(config)
         if not config.tie_embeddings:
             self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
-        self._initialise(torch.Generator().manual_seed(seed))
+        if not self.token_embedding.weight.is_meta:
+            self._initialise(torch.Generator().manual_seed(seed))
 
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator) -> None:

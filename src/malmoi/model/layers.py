@@ -62,7 +62,7 @@ class NgramEmbedding(nn.Module):
         hashes, mixed = [], ids.long()
         for back in range(1, len(self.tables) + 1):
             previous = F.pad(ids, (back, 0), value=-1)[:, : ids.shape[1]]
-            # Multiply-and-shift hashing; the odd constants are those of splitmix64, kept positive.
+            # Multiply-and-shift hashing, modulo 2^64; % of a positive number is never negative.
             mixed = (mixed * 0x1CE4E5B9 + previous + 1) & 0x7FFFFFFFFFFF
             hashes.append(((mixed * 0x133111EB) >> 16) % self.rows)
         return hashes

@@ -128,8 +128,9 @@ class _LinearCrossEntropy(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, tokens: int) -> Tensor:
-        needs_grad = any(ctx.needs_input_grad)
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, tokens: int, needs_grad: bool
+    ) -> Tensor:
         scored = (targets >= 0).sum().clamp(min=1)
         grad_x = torch.empty_like(x) if needs_grad else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_grad else None
@@ -154,9 +155,9 @@ class _LinearCrossEntropy(Function):
         return loss / scored
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         grad_x, grad_weight = ctx.saved_tensors
-        return grad_x * grads[0], grad_weight * grads[0], None, None
+        return grad_x * grads[0], grad_weight * grads[0], None, None, None
 
 
 def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
@@ -164,7 +165,9 @@ def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
 
     `weight` `[V, C]` is the output matrix.
     """
-    # A slice of logits stays in a CPU's cache (8 MB); a GPU wants few and large ones (1 GB).
-    room = 1 << (21 if x.device.type == "cpu" else 28)
+    # A slice of logits stays in a CPU's cache (4 MB); a GPU wants few and large ones (1 GB).
+    room = 1 << (20 if x.device.type == "cpu" else 28)
     tokens = max(64, room // len(weight))
-    return _LinearCrossEntropy.apply(x, weight, targets, tokens)
+    # Inside `forward` autograd is always off, so whether gradients are wanted is asked here.
+    wanted = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    return _LinearCrossEntropy.apply(x, weight, targets, tokens, wanted)

@@ -31,9 +31,15 @@ PRESETS: dict[str, ModelConfig] = {
     "malmoi": ModelConfig(preset="malmoi"),
 }  # fmt: skip
 
+LONG_TOKENS = 1000  # a vocabulary larger than this holds more than characters
+
 
 def build(preset: Preset, vocab_size: int, **sizes: Any) -> ModelConfig:
     """The configuration of a preset with some of its sizes set otherwise.
+
+    The `malmoi` preset looks back over three tokens where tokens are little more than characters,
+    and over one where they are longer, as four of those together are rare enough to be learnt by
+    heart (docs/LOG.md).
 
     A `d_model` given alone takes `d_ff`, the heads and, with `num_heads` alone, `num_kv_heads`
     along in the preset's own proportions; sizes that are None keep the preset's value.
@@ -46,6 +52,8 @@ def build(preset: Preset, vocab_size: int, **sizes: Any) -> ModelConfig:
         raise ValueError(f"preset {preset!r} is not known; there are {', '.join(PRESETS)}")
     base = PRESETS[preset]
     sizes = {name: value for name, value in sizes.items() if value is not None}
+    if preset == "malmoi" and "ngram_orders" not in sizes and vocab_size > LONG_TOKENS:
+        sizes["ngram_orders"] = 1
     if "d_model" in sizes and sizes["d_model"] > 0:
         width = sizes["d_model"]
         if "d_ff" not in sizes:

@@ -179,17 +179,17 @@ def _named_beside(file: Path) -> dict[str, str]:
 def _settle_roles(backend: tokenizers.Tokenizer, named: dict[str, str]) -> dict[str, int]:
     """Ids of the roles: by `named`, else by known names, else new ones; all special tokens then.
 
-    bos and eos may be one token. A pad or unk that would be another role's token (GPT-2's unk is
-    its eos, many pads are) gets its own: a loss that masks pad must not mask the end of the text.
+    A role whose token would be another role's (GPT-2's bos and unk are its eos, many pads are)
+    gets its own: a loss that masks pad or bos must not mask the end of the text.
     """
     by_name = {role: backend.id_to_token(id) for role, id in roles_by_name(backend).items()}
     chosen: dict[str, str] = {}
-    for role in ("bos", "eos", "unk", "pad"):
+    for role in ("eos", "bos", "unk", "pad"):
         name = named.get(role) or by_name.get(role)
-        if role in ("unk", "pad") and name in chosen.values():
+        if name in chosen.values():
             name = by_name.get(role)
         name = name or SPECIALS[role]
-        if role in ("unk", "pad") and name in chosen.values():
+        if name in chosen.values():
             name = SPECIALS[role]
             while name in chosen.values():
                 name = name.replace("|>", "_|>")

@@ -33,13 +33,16 @@ class Budget:
         """Training steps begin now."""
         self.first_step = time.monotonic()
 
-    def progress(self, step: int) -> float:
-        """Share of the run that is over when `step` steps are done; 1 and above: stop."""
+    def progress(self, step: int, step_seconds: float = 0.0) -> float:
+        """Share of the run that is over when `step` steps are done; 1 and above: stop.
+
+        By the clock that is also when the better part of a step of `step_seconds` has no room.
+        """
         if self.minutes is None:
             assert self.steps is not None
             return step / self.steps
         end = self.began + self.minutes * 60 - self.reserve
-        if end <= self.first_step:
+        if time.monotonic() + step_seconds / 2 > end:
             return 1.0
         return (time.monotonic() - self.first_step) / (end - self.first_step)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from malmoi.config import OptimConfig, TrainConfig
 from malmoi.data import Batches
 from malmoi.model import GPT
-from malmoi.optim import Optimizer, schedule
+from malmoi.optim import Optimizer, learning_rates, schedule
 from malmoi.train.budget import Budget
 
 
@@ -38,7 +38,8 @@ class Event:
 
     def record(self) -> dict[str, float | int | bool]:
         """As a line of `metrics.jsonl`."""
-        return {k: v for k, v in self.__dict__.items() if v is not None}
+        values = self.__dict__.items()
+        return {k: v for k, v in values if v is not None and math.isfinite(v)}
 
 
 @dataclass
@@ -52,6 +53,11 @@ class Result:
     step_seconds: float = 0.0
     tokens: int = 0
     interrupted: bool = False
+
+    @property
+    def mean_step(self) -> float:
+        """Seconds that a step took so far; 0 before the first."""
+        return self.step_seconds / self.steps if self.steps else 0.0
 
     @property
     def tokens_per_second(self) -> float:
@@ -106,7 +112,7 @@ def train(
             progress=min(progress, 1.0),
             seconds=budget.seconds(),
             train_loss=recent.value,
-            lr=scale * optim.lr,
+            lr=scale * learning_rates(optim)[0],
             grad_norm=norm,
             tokens_per_second=result.tokens_per_second,
             validation_loss=validation,
@@ -129,7 +135,7 @@ def train(
         check(0.0)
         budget.start()
         evals_done = checkpoints_done = 0
-        while (progress := budget.progress(result.steps)) < 1:
+        while (progress := budget.progress(result.steps, result.mean_step)) < 1:
             begin = time.perf_counter()
             if progress > 0:
                 seen = result.steps * batches.size / batches.windows

@@ -23,7 +23,12 @@ def choose_device(name: str) -> torch.device:
         return torch.device(here[0])
     if name.split(":")[0] not in here:
         raise ValueError(f"device {name!r} is not available here; there are: {', '.join(here)}")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except RuntimeError:
+        raise ValueError(f"device {name!r} is not available here") from None
+    return device
 
 
 def choose_dtype(precision: Precision, device: torch.device, config: ModelConfig) -> torch.dtype:
@@ -34,8 +39,9 @@ def choose_dtype(precision: Precision, device: torch.device, config: ModelConfig
     """
     if precision != "auto":
         return torch.bfloat16 if precision == "bf16" else torch.float32
-    fp32 = matmul_seconds(torch.float32, device, config.d_model, config.d_ff)
-    bf16 = matmul_seconds(torch.bfloat16, device, config.d_model, config.d_ff)
+    inner, outer = max(config.d_model, 128), max(config.d_ff, 256)
+    fp32 = matmul_seconds(torch.float32, device, inner, outer)
+    bf16 = matmul_seconds(torch.bfloat16, device, inner, outer)
     return torch.bfloat16 if bf16 < 0.8 * fp32 else torch.float32
 
 
