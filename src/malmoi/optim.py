@@ -252,7 +252,8 @@ def schedule(kind: Schedule, progress: float, config: OptimConfig) -> float:
     All kinds rise linearly over the first `config.warmup` of the run and end at
     `config.final_lr`, but for `constant` and `step`. `linear` and `wsd` stay at the peak until the
     last `config.decay` of the run; `wsd` then falls as 1 - sqrt (Hägele et al. 2024). `cosine`
-    falls all the way (Loshchilov & Hutter 2017). `step` falls to a third at 60 % and to a tenth at 85 %.
+    falls all the way (Loshchilov & Hutter 2017). `step` falls to a third at 60 % and to a tenth at
+    85 %.
     """
     progress = min(max(progress, 0.0), 1.0)
     if progress < config.warmup:

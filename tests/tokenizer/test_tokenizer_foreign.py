@@ -45,7 +45,7 @@ def test_gpt2_keeps_its_ids_and_gets_bos_pad_and_unk(gpt2_vocab, tmp_path):
     ours.save(tmp_path / "tokenizer.json")
     again = Tokenizer.load(tmp_path)  # now finds the new file first
     assert again.info() == ours.info()
-    assert (again.bos_id, again.pad_id) == (50256, 50257)
+    assert (again.bos_id, again.pad_id) == (50257, 50258)
     assert not (tmp_path / "special_tokens_map.json").exists()
 
 
