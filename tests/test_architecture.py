@@ -7,7 +7,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "malmoi"
 
 # A folder counts as one unit.
 TIERS = {
-    "config": 0,
+    "config": 0, "mixing": 0,
     "text": 1, "tokenizer": 1, "model": 1, "optim": 1,
     "data": 2, "run": 2, "decode": 2,
     "adapt": 3, "train": 3, "evaluate": 3, "hub": 3, "inspect": 3,

@@ -16,6 +16,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from malmoi.mixing import mix
+
 SPLITS = ("train", "validation", "test")
 _BATCH_CHARS = 1 << 22  # text given to the tokenizer's threads at a time
 
@@ -217,7 +219,7 @@ class Batches:
         starts = np.empty(self.size, np.int64)
         for epoch in np.unique(epochs):
             mine = epochs == epoch
-            key = _mix(np.uint64(self.seed), np.uint64(epoch))
+            key = mix(np.uint64(self.seed), np.uint64(epoch))
             offset = int(key % np.uint64(self.room + 1)) if self.room else 0
             starts[mine] = permute(within[mine], self.windows, int(key)) * self.length + offset
         span = starts[:, None] + np.arange(self.length + 1)
@@ -247,18 +249,6 @@ def documents_in_windows(store: TokenStore, context_length: int) -> Iterator[tup
         start = end
 
 
-def _mix(*values: np.uint64 | np.ndarray) -> Any:
-    """A well-mixed 64-bit hash of the values (splitmix64, Steele et al. 2014), vectorised."""
-    state = np.zeros((), np.uint64)
-    with np.errstate(over="ignore"):
-        for value in values:
-            state = (state ^ value) + np.uint64(0x9E3779B97F4A7C15)
-            state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            state = state ^ (state >> np.uint64(31))
-    return state
-
-
 def permute(index: np.ndarray, size: int, key: int) -> np.ndarray:
     """Where a permutation of `range(size)`, chosen by `key`, sends each of `index`.
 
@@ -273,7 +263,7 @@ def permute(index: np.ndarray, size: int, key: int) -> np.ndarray:
     while outside.any():
         left, right = values[outside] >> half, values[outside] & mask
         for turn in range(6):
-            left, right = right, left ^ (_mix(np.uint64(key), np.uint64(turn), right) & mask)
+            left, right = right, left ^ (mix(np.uint64(key), np.uint64(turn), right) & mask)
         values[outside] = (left << half) | right
         outside = values >= np.uint64(size)
     return values.astype(np.int64)

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from malmoi.mixing import mix
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -115,16 +117,5 @@ def choose(logits: Tensor, policy: Policy, seed: int, rows: Tensor, positions: T
 
 def uniform(seed: int, rows: Tensor, positions: Tensor) -> Tensor:
     """Draws in [0, 1) as float64, each a hash of its (seed, row, position)."""
-    with np.errstate(over="ignore"):
-        state = np.full(len(rows), seed & 0xFFFFFFFFFFFFFFFF, np.uint64)
-        for values in (rows, positions):
-            state = _mix(state ^ values.cpu().numpy().astype(np.uint64))
-        return torch.from_numpy((_mix(state) >> np.uint64(11)).astype(np.float64) * 2.0**-53)
-
-
-def _mix(x: np.ndarray) -> np.ndarray:
-    """The finalizer of splitmix64 (Steele et al. 2014) after its increment."""
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    hashed = mix(np.uint64(seed & 0xFFFFFFFFFFFFFFFF), rows.cpu().numpy(), positions.cpu().numpy())
+    return torch.from_numpy((hashed >> np.uint64(11)).astype(np.float64) * 2.0**-53)
