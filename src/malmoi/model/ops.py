@@ -165,9 +165,12 @@ def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
 
     `weight` `[V, C]` is the output matrix.
     """
-    # A slice of logits stays in a CPU's cache (4 MB); a GPU wants few and large ones (1 GB).
-    room = 1 << (20 if x.device.type == "cpu" else 28)
-    tokens = max(64, room // len(weight))
+    # On a CPU a slice of logits stays in the cache (4 MB), unless the vocabulary is so large that
+    # adding to the weight's gradient would cost more; a GPU wants few and large slices (1 GB).
+    if x.device.type == "cpu":
+        tokens = max(weight.shape[1], (1 << 20) // len(weight))
+    else:
+        tokens = max(64, (1 << 28) // len(weight))
     # Inside `forward` autograd is always off, so whether gradients are wanted is asked here.
     wanted = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
     return _LinearCrossEntropy.apply(x, weight, targets, tokens, wanted)
