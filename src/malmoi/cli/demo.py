@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from malmoi.cli.main import BEGAN
+from malmoi.cli.main import BEGAN, command
 
 PROMPT = "옛날 옛적에"
 STORIES = 20_000
@@ -98,9 +98,10 @@ def run(args: Args) -> dict[str, Any]:
     for name, text in samples.items():
         print(f"\n[{name}]\n{PROMPT}{text}")
     print(f"\n{words['next'].format(out=out)}")
-    print(f'  malmoi generate {out} --prompt "{PROMPT}" --temperature 0.8 --seed 7')
-    print(f"  malmoi evaluate {out}")
-    print("  malmoi train my-text.txt --out runs/mine --minutes 3")
+    malmoi = command()
+    print(f'  {malmoi} generate {out} --prompt "{PROMPT}" --temperature 0.8 --seed 7')
+    print(f"  {malmoi} evaluate {out}")
+    print(f"  {malmoi} train my-text.txt --out runs/mine --minutes 3")
     return result
 
 

@@ -15,6 +15,7 @@ import logging  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
 from types import FrameType, ModuleType  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -82,6 +83,15 @@ def main(argv: list[str] | None = None) -> None:
         if isinstance(error, RuntimeError) and not isinstance(error, RecursionError):
             raise  # a defect of ours, not of the user's
         _fail(f"malmoi {verb}: {_one_line(error)}")
+
+
+def command() -> str:
+    """How the user can call this again: `malmoi`, or the way to it if it is not on the path."""
+    import shutil
+
+    if shutil.which("malmoi") or Path(sys.argv[0]).name != "malmoi":
+        return "malmoi"
+    return os.path.relpath(sys.argv[0])
 
 
 def _parse(verb: str, module: ModuleType, rest: list[str]) -> Any:

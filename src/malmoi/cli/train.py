@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from malmoi.cli.main import BEGAN
+from malmoi.cli.main import BEGAN, command
 from malmoi.config import (
     ModelConfig,
     OptimConfig,
@@ -99,7 +99,7 @@ def run(args: Args) -> dict[str, Any]:
                 + (")" if report["validation_exact"] else ", estimated on a part)")
             )
         print(f"the run is in {args.out}; next:")
-        print(f"  malmoi evaluate {args.out}")
-        print(f'  malmoi generate {args.out} --prompt "..."')
+        print(f"  {command()} evaluate {args.out}")
+        print(f'  {command()} generate {args.out} --prompt "..."')
         sys.stdout.flush()
     return trained.report
