@@ -97,7 +97,7 @@ def evaluate(
         spans = spans[np.linspace(0, len(spans) - 1, min(wanted, len(spans))).astype(np.int64)]
     total, count = 0.0, 0
     try:
-        for ids, targets in _batches(store, spans, rows=max(1, 8192 // context)):
+        for ids, targets in _batches(store, spans, rows=max(1, 4096 // context)):
             scored = int((targets >= 0).sum())
             ids, targets = ids.to(device), targets.to(device)
             total += float(model.loss(ids, targets)) * scored
