@@ -189,7 +189,8 @@ def _train(
     saved: list[int] = []  # steps whose weights have been the best, and are on the disk
     # Writing samples may take a second at the end, or less of a short run.
     seconds = 1.0 if setting.minutes is None else min(1.0, setting.minutes * 0.6)
-    watch = Validation(model, corpus.stores, budget, setting.evals, extra=seconds)
+    writing = 16 * sum(p.numel() for p in model.parameters()) / 1e8 if setting.checkpoints else 0.0
+    watch = Validation(model, corpus.stores, budget, setting.evals, extra=seconds + writing)
     progress.label, progress.total = "training", 1.0
 
     def on_event(event: Event) -> None:

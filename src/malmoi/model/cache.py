@@ -45,17 +45,18 @@ class KVCache:
 
     def write_ids(self, positions: Tensor, ids: Tensor) -> None:
         """Note the ids `[B, T]` that stand at `positions` `[B, T]`."""
-        self.ids.scatter_(1, positions.clamp(max=self.capacity - 1), ids)
+        self.ids.scatter_(1, positions, ids)
 
-    def write(self, layer: int, positions: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def write(
+        self, layer: int, positions: Tensor, k: Tensor, v: Tensor, seen: int
+    ) -> tuple[Tensor, Tensor]:
         """Store `k, v` `[B, H, T, D]` at `positions` `[B, T]`; give back what has been read so far.
 
-        The two results are `[B, H, S, D]` with `S` the longest row's new length.
+        The two results are `[B, H, S, D]` with `S = seen`, the longest row's new length.
         """
         rows = torch.arange(len(positions), device=positions.device)[:, None]
         self.keys[layer][rows, :, positions] = k.transpose(1, 2)
         self.values[layer][rows, :, positions] = v.transpose(1, 2)
-        seen = int(positions.max()) + 1
         return self.keys[layer][:, :, :seen], self.values[layer][:, :, :seen]
 
     def row(self, row: int) -> "KVCache":

@@ -76,16 +76,16 @@ class GPT(nn.Module):
 
         """
         batch, time = ids.shape
+        limit = self.config.context_length if cache is None else cache.capacity
+        last = int(cache.lengths.max()) + time if cache is not None else time
+        if last > limit:
+            raise ValueError(f"{last} tokens are more than the context of {limit} tokens")
         positions = torch.arange(time, device=ids.device).expand(batch, time)
         history = ids
         if cache is not None:
             positions = cache.positions(time)
             cache.write_ids(positions, ids)
             history = self._history(ids, cache, positions)
-        limit = self.config.context_length if cache is None else cache.capacity
-        last = int(cache.lengths.max()) + time if cache is not None else time
-        if last > limit:
-            raise ValueError(f"{last} tokens are more than the context of {limit} tokens")
         x = self.token_embedding(ids)
         if self.config.position == "learned":
             x = x + self.position_embedding(positions)
@@ -95,7 +95,7 @@ class GPT(nn.Module):
             x = rms_norm(x)
         elif self.training and self.config.dropout:
             x = F.dropout(x, self.config.dropout)
-        context = self._context(x, positions, cache, tap)
+        context = self._context(x, positions, last, cache, tap)
         for layer, block in enumerate(self.blocks):
             x = block(x, context)
             if tap is not None:
@@ -131,9 +131,8 @@ class GPT(nn.Module):
         return torch.cat([earlier.masked_fill(before < 0, -1), ids], 1)
 
     def _context(
-        self, x: Tensor, positions: Tensor, cache: KVCache | None, tap: Tap | None
+        self, x: Tensor, positions: Tensor, keys: int, cache: KVCache | None, tap: Tap | None
     ) -> Context:
-        keys = x.shape[1] if cache is None else int(positions.max()) + 1
         # Every row of a cache has its own positions; without one all rows are alike.
         rows = positions[:1] if cache is None else positions
         hidden = torch.arange(keys, device=x.device) > rows[:, :, None]

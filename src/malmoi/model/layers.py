@@ -113,7 +113,8 @@ class Attention(nn.Module):
                 assert context.first_values is not None
                 v = v + self.value_mix * context.first_values
         if context.cache is not None:
-            k, v = context.cache.write(self.layer, context.positions, k, v)
+            seen = context.mask.shape[-1]
+            k, v = context.cache.write(self.layer, context.positions, k, v, seen)
         if self.kv_heads != self.q_heads:
             k = k.repeat_interleave(self.q_heads // self.kv_heads, 1)
             v = v.repeat_interleave(self.q_heads // self.kv_heads, 1)
