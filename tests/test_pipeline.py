@@ -48,8 +48,10 @@ def test_stories_are_learnt_measured_and_told(
 
 def test_demo_tells_everything(tmp_path: Path) -> None:
     out = tmp_path / "demo"
-    command = [sys.executable, "-m", "malmoi", "demo", "--minutes", "0.4", "--out", str(out)]
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "malmoi", "demo", "--minutes", "0.3", "--out", str(out)]
+    done = subprocess.run(
+        [*command, "--stories", "500", "--json"], capture_output=True, text=True, check=True
+    )
     result = json.loads(done.stdout)
     assert {"train", "validation", "test", "floors", "source_entropy", "samples"} <= set(result)
     assert len(result["samples"]) == 5

@@ -9,7 +9,6 @@ from typing import Any, Literal
 from malmoi.cli.main import BEGAN, command
 
 PROMPT = "옛날 옛적에"
-STORIES = 20_000
 
 WORDS = {
     "en": {
@@ -41,6 +40,8 @@ class Args:
 
     minutes: float = 3.0
     """how long to train"""
+    stories: int = 20_000
+    """how many stories there are to learn from and to be measured on"""
     out: Path | None = None
     """the run folder to make; runs/demo, or the next free name after it, when not given"""
     overwrite: bool = False
@@ -56,11 +57,13 @@ def run(args: Args) -> dict[str, Any]:
     """Train, measure, speak."""
     if args.minutes <= 0:
         raise ValueError("--minutes has to be more than 0")
+    if args.stories < 100:
+        raise ValueError(f"--stories {args.stories}: too few to learn from, give 100 or more")
     words = WORDS[_language() if args.lang == "auto" else args.lang]
     out = args.out or _free(Path("runs/demo"))
     quiet = args.json
     if not quiet:
-        print(words["begin"].format(count=STORIES, minutes=args.minutes), flush=True)
+        print(words["begin"].format(count=args.stories, minutes=args.minutes), flush=True)
 
     from malmoi.cli.measure import measure, print_table
     from malmoi.cli.pipeline import train_run
@@ -70,7 +73,7 @@ def run(args: Args) -> dict[str, Any]:
     from malmoi.decode import Policy
 
     config = RunConfig(
-        data=DataConfig((f"builtin:stories:{STORIES}@{args.seed}",)),
+        data=DataConfig((f"builtin:stories:{args.stories}@{args.seed}",)),
         train=TrainConfig(minutes=args.minutes, seed=args.seed),
     )
     done = train_run(config, {}, out, BEGAN, overwrite=args.overwrite, quiet=quiet)
