@@ -155,7 +155,7 @@ class TrainConfig:
     """How long, in which batches, and what is kept."""
 
     minutes: float | None = None
-    """be done this many minutes after the command was started"""
+    """be done this many minutes after the command was started; 3 if no steps are given either"""
     steps: int | None = None
     """or: this many optimizer steps"""
     batch_size: int = 16

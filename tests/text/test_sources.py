@@ -410,7 +410,7 @@ def test_hub_config_split_and_field(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_hub_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    fails("hf://owner/name", match=r"pip install 'malmoi\[hub\]'")
+    fails("hf://owner/name", match=r"pip install 'datasets>=3'")
 
 
 # Larger than memory

@@ -149,6 +149,14 @@ def test_the_events_tell_what_happened(tmp_path: Path) -> None:
     assert steps[-1].lr < 0.002
 
 
+def test_more_evaluations_than_steps_check_each_step_once(tmp_path: Path) -> None:
+    setup = Setup(tmp_path)
+    setup.train(3)
+    evaluations = [e for e in setup.events if e.validation_loss is not None]
+    assert [e.step for e in evaluations] == [0, 1, 2, 3]
+    assert not any(math.isnan(e.train_loss) for e in evaluations[1:])
+
+
 def test_a_budget_in_minutes_keeps_room_for_the_end() -> None:
     now = time.monotonic()
     budget = Budget(now - 10, minutes=1.0, reserve=20)

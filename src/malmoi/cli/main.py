@@ -13,6 +13,7 @@ import io  # noqa: E402
 import json  # noqa: E402
 import logging  # noqa: E402
 import os  # noqa: E402
+import re  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -63,6 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         module = importlib.import_module(f"malmoi.cli.{verb}")
         args = _parse(verb, module, rest)
+        _import_uninterrupted()
         result = module.run(args)
         if getattr(args, "json", False) and result is not None:
             print(json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False))
@@ -131,7 +133,30 @@ def _parse(verb: str, module: ModuleType, rest: list[str]) -> Any:
         rows = [row.strip("│╭╮╰╯ ") for row in said.getvalue().splitlines()[1:]]
         cut = next((i for i, row in enumerate(rows) if set(row) == {"─"}), len(rows))
         sentence = " ".join(" ".join(rows[:cut]).split()).replace("Error parsing ", "")
+        sentence = sentence.removeprefix(f"{verb}: ")
+        if wrong := re.match(r"(--\S+): no type matching .* instantiated from (\[.*?\])", sentence):
+            sentence = f"{wrong[1]}: {wrong[2][1:-1]} is not what belongs there"
+        sentence = sentence.replace(f"Missing from malmoi {verb}:", "missing:")
+        if "Perhaps you meant:" in rows:
+            near = rows[rows.index("Perhaps you meant:") + 1].split(" ")[0]
+            sentence = f"{sentence}; did you mean {near}?"
         _fail(f"malmoi {verb}: {sentence.rstrip('.')} (malmoi {verb} --help tells all flags)")
+
+
+def _import_uninterrupted() -> None:
+    """Import the large packages; a Ctrl-C meanwhile counts once they are whole.
+
+    Inside `import torch` an interrupt is swallowed and leaves numpy half imported.
+    """
+    asked = []
+    usual = signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
+    try:
+        import numpy  # noqa: F401
+        import torch  # noqa: F401
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if asked:
+        raise KeyboardInterrupt
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

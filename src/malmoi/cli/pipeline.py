@@ -192,6 +192,7 @@ def _train(
     writing = 16 * sum(p.numel() for p in model.parameters()) / 1e8 if setting.checkpoints else 0.0
     watch = Validation(model, corpus.stores, budget, setting.evals, extra=seconds + writing)
     progress.label, progress.total = "training", 1.0
+    held_out = "validation" if watch.real else "(no validation part) on train"
 
     def on_event(event: Event) -> None:
         if event.validation_loss is None:
@@ -207,7 +208,7 @@ def _train(
         mark = "  best so far" if event.best and event.step else ""
         progress.line(
             f"{event.seconds:6.1f} s  step {event.step:>6}  {before}"
-            f"validation {event.validation_loss:.4f}{mark}"
+            f"{held_out} {event.validation_loss:.4f}{mark}"
         )
 
     def on_checkpoint(step: int) -> None:
@@ -274,7 +275,8 @@ def _say_corpus(corpus: Corpus, progress: Progress) -> None:
     for name, store in corpus.stores.items():
         if counts := store.counts.tokens and asdict(store.counts):
             progress.line(
-                f"  {name:<11}{counts['documents']:>9,} documents {counts['chars']:>12,} characters"
+                f"  {name:<11}{counts['documents']:>9,} document(s)"
+                f" {counts['chars']:>10,} characters"
                 f" {counts['tokens']:>12,} tokens"
             )
     words = corpus.tokenizer

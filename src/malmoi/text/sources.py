@@ -282,7 +282,7 @@ def _hub(source: str, field: str | None, encoding: str | None) -> Iterator[Piece
     try:
         import datasets
     except ImportError:
-        raise ValueError(f"{source}: hub data needs an extra: pip install 'malmoi[hub]'") from None
+        raise ValueError(f"{source}: hub data needs an extra: pip install 'datasets>=3'") from None
     rows = _rows(source, partial(datasets.load_dataset, where, config), split or "train")
     yield from texts(rows, own_field or field, source)
 

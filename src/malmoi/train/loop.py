@@ -119,7 +119,11 @@ def train(
             best=best,
         )
 
+    checked = -1
+
     def check(progress: float) -> None:
+        nonlocal checked
+        checked = result.steps
         loss = evaluate()
         best = loss < result.best_loss
         if best:
@@ -160,7 +164,8 @@ def train(
             if int(progress * checkpoints) > checkpoints_done:
                 checkpoints_done = int(progress * checkpoints)
                 on_checkpoint(result.steps)
-        check(1.0)
+        if checked != result.steps:
+            check(1.0)
         if checkpoints:
             on_checkpoint(result.steps)
     except KeyboardInterrupt:
