@@ -149,7 +149,9 @@ def _import_uninterrupted() -> None:
     Inside `import torch` an interrupt is swallowed and leaves numpy half imported.
     """
     asked = []
-    usual = signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
+    usual = signal.getsignal(signal.SIGINT)
+    if usual is not signal.SIG_IGN:  # a job in the background keeps ignoring it
+        signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
     try:
         import numpy  # noqa: F401
         import torch  # noqa: F401
