@@ -91,8 +91,8 @@ def main(argv: list[str] | None = None) -> None:
 def _keep_freed_memory() -> None:
     """Let glibc keep large freed blocks instead of giving them back to the system.
 
-    Every step frees and takes the same activations; page faults for getting them back took up to
-    half of an evaluation's time and a fortieth of training's (docs/LOG.md).
+    Every step frees and takes the same activations; page faults for getting them back took almost
+    half of an evaluation's time (docs/LOG.md).
     """
     import ctypes
 

@@ -72,11 +72,7 @@ def prepare(
                 f"{', '.join(KINDS)}"
             )
         progress.label = "encoding"
-        stores = write_stores(
-            ((part, text, first) for part, text, first in _parts(parts, pieces(), progress)),
-            words,
-            folder,
-        )
+        stores = write_stores(_parts(parts, pieces(), progress), words, folder)
     return Corpus(words, stores, str(parts))
 
 
