@@ -124,7 +124,7 @@ class _Rows:
                 self.texts[row] = self.texts[row][-kept:] if kept else []
                 self.cache.lengths[row] = 0
                 if kept:
-                    self._forward(self.cache.row(row), [self.texts[row]])
+                    self._forward(self.cache.rows(slice(row, row + 1)), [self.texts[row]])
                 self.cache.lengths[row] = kept
             self.texts[row].append(token)
         # Rows that have ended read a token that is never looked at, at a place that exists.

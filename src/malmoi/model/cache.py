@@ -59,14 +59,41 @@ class KVCache:
         self.values[layer][rows, :, positions] = v.transpose(1, 2)
         return self.keys[layer][:, :, :seen], self.values[layer][:, :, :seen]
 
-    def row(self, row: int) -> "KVCache":
-        """One row as a cache of its own that shares this one's memory, but not `lengths`."""
+    def rows(self, slots: slice) -> "KVCache":
+        """Some neighbouring rows as a cache that shares this one's memory, but not `lengths`."""
         view = object.__new__(KVCache)
         view.capacity = self.capacity
-        view.keys, view.values = self.keys[:, row : row + 1], self.values[:, row : row + 1]
-        view.ids, view.lengths = self.ids[row : row + 1], self.lengths[row : row + 1].clone()
+        view.keys, view.values = self.keys[:, slots], self.values[:, slots]
+        view.ids, view.lengths = self.ids[slots], self.lengths[slots].clone()
         return view
+
+    def take(self, source: "KVCache", source_row: int, row: int) -> None:
+        """Make `row` of this cache a copy of a row of another (or of this one)."""
+        length = int(source.lengths[source_row])
+        self.keys[:, row, :, :length] = source.keys[:, source_row, :, :length]
+        self.values[:, row, :, :length] = source.values[:, source_row, :, :length]
+        self.ids[row, :length] = source.ids[source_row, :length]
+        self.lengths[row] = length
+
+    def reorder(self, rows: Tensor) -> None:
+        """Row `i` becomes what row `rows[i]` was; one row may become several."""
+        longest = int(self.lengths.max())
+        self.keys[:, :, :, :longest] = self.keys[:, rows, :, :longest]
+        self.values[:, :, :, :longest] = self.values[:, rows, :, :longest]
+        self.ids[:] = self.ids[rows]
+        self.lengths = self.lengths[rows]
 
     def advance(self, counts: Tensor | int) -> None:
         """Each row has read `counts` more tokens (those beyond are padding)."""
         self.lengths = self.lengths + counts
+
+    @property
+    def bytes(self) -> int:
+        """Size in memory."""
+        return 2 * self.keys.nbytes + self.ids.nbytes
+
+
+def cache_bytes(config: ModelConfig, rows: int, capacity: int, dtype: torch.dtype) -> int:
+    """Size of a `KVCache` before it is made."""
+    entry = config.num_kv_heads * config.head_size * dtype.itemsize
+    return rows * capacity * (2 * config.num_layers * entry + 8)
