@@ -1,6 +1,7 @@
 """The run folder: everything a model needs, and what made it.
 
     RUN/run.toml  tokenizer.json  model.safetensors  metrics.jsonl  samples.md
+        tokenizer_config.json, with the chat template, where the model has one
         data/{train,validation,test}.{bin,offsets,json}
         checkpoints/step-0000500/{model.safetensors, optimizer.safetensors, state.json, MANIFEST}
 

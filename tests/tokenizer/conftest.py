@@ -1,5 +1,6 @@
 """One small Korean and English text, and each kind of tokenizer trained on it."""
 
+import io
 import json
 from pathlib import Path
 
@@ -40,6 +41,25 @@ def sample() -> str:
 def trained() -> dict[str, Tokenizer]:
     sizes = {"bytebpe": 300, "unigram": 400, "bpe": 400}
     return {kind: train_tokenizer([SAMPLE] * 3, kind, sizes.get(kind)) for kind in KINDS}
+
+
+@pytest.fixture(scope="session")
+def all_kinds(trained, tmp_path_factory) -> dict[str, Tokenizer]:
+    """The kinds trained here, and a SentencePiece model, which drops the first space."""
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(SAMPLE.split("\n")),
+        model_writer=model,
+        vocab_size=420,
+        byte_fallback=True,
+        minloglevel=2,
+        hard_vocab_limit=False,
+    )
+    path = tmp_path_factory.mktemp("sentencepiece") / "tokenizer.model"
+    path.write_bytes(model.getvalue())
+    return {**trained, "sentencepiece": Tokenizer.load(path)}
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from typing import Any
 
 import tokenizers
 
-from malmoi.tokenizer import load
+from malmoi.tokenizer import chat, load
 from malmoi.tokenizer.pattern import PATTERN, cut_safely
 from malmoi.tokenizer.pieces import token_table
 
@@ -31,6 +31,8 @@ class Tokenizer:
 
     What the kinds trained here encode comes back exactly, any text of valid Unicode. A foreign
     tokenizer keeps what it keeps: SentencePiece's usual ones fold white space, for example.
+
+    `chat_template` may be set; it is saved and loaded with the tokenizer. None: see `chat.py`.
     """
 
     kind: str
@@ -41,6 +43,7 @@ class Tokenizer:
     unk_id: int
     drops_first_space: bool
     special_ids: frozenset[int]
+    chat_template: str | None
 
     def __init__(self, backend: tokenizers.Tokenizer, roles: Mapping[str, int]) -> None:
         """Wrap `backend`; `roles` holds the ids of bos, eos, pad and unk, all special tokens."""
@@ -50,6 +53,7 @@ class Tokenizer:
         backend.no_truncation()
         self._backend = backend
         self._roles = dict(roles)
+        self.chat_template = None
         self.bos_id, self.eos_id, self.pad_id, self.unk_id = (
             roles[role] for role in ("bos", "eos", "pad", "unk")
         )
@@ -139,14 +143,20 @@ class Tokenizer:
 
         The file is whole at all times: written beside, synced, renamed. Where the names of the
         special tokens alone do not tell which is bos or eos, the ecosystem's
-        `special_tokens_map.json` is written beside it.
+        `special_tokens_map.json` is written beside it, and with a chat template its
+        `tokenizer_config.json`.
         """
         path = Path(path)
         if path.is_dir():
             path = path / "tokenizer.json"
+        names = {f"{role}_token": self._special[id] for role, id in self._roles.items()}
         if load.roles_by_name(self._backend) != self._roles:
-            names = {f"{role}_token": self._special[id] for role, id in self._roles.items()}
             _write(path.with_name(load.ROLES_FILE), json.dumps(names, ensure_ascii=False))
+        config = path.with_name(chat.CONFIG_FILE)
+        if self.chat_template is not None or config.exists():  # an old one may hold another
+            _write(config, chat.config_text(names, self.chat_template))
+        # It would win over the template just written, as it does in `transformers`.
+        path.with_name(chat.TEMPLATE_FILE).unlink(missing_ok=True)
         _write(path, self.to_json())
 
     @classmethod
@@ -156,11 +166,15 @@ class Tokenizer:
         `path` is a `tokenizer.json`, a SentencePiece `.model`, a `vocab.json` with `merges.txt`
         beside it (`x_vocab.json` with `x_merges.txt` too), or a folder that holds one of these, a
         run folder for one. A missing pad, unk, bos or eos gets a new id behind the others, so that
-        published ids stay. Raises ValueError where it is missing or cannot be read.
+        published ids stay. A chat template comes from the ecosystem's files beside it. Raises
+        ValueError where it is missing or cannot be read.
         """
-        backend, roles = load.read(Path(path))
+        path = Path(path)
+        template = chat.read_template(path if path.is_dir() else path.parent)
+        backend, roles = load.read(path)
         try:
             tokenizer = cls(backend, roles)
+            tokenizer.chat_template = template
             tokenizer.decode(tokenizer.encode(load.PROBE))
         except ValueError as error:
             raise ValueError(f"{path}: not usable as a tokenizer: {error}") from None
@@ -168,14 +182,16 @@ class Tokenizer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The library's own state forgets `encode_special_tokens`; worker processes need it.
-        return _rebuild, (self.to_json(), self._roles)
+        return _rebuild, (self.to_json(), self._roles, self.chat_template)
 
     def __repr__(self) -> str:
         return f"Tokenizer(kind={self.kind!r}, vocab_size={self.vocab_size})"
 
 
-def _rebuild(text: str, roles: dict[str, int]) -> Tokenizer:
-    return Tokenizer(tokenizers.Tokenizer.from_str(text), roles)
+def _rebuild(text: str, roles: dict[str, int], chat_template: str | None) -> Tokenizer:
+    tokenizer = Tokenizer(tokenizers.Tokenizer.from_str(text), roles)
+    tokenizer.chat_template = chat_template
+    return tokenizer
 
 
 def _kind(spec: dict[str, Any]) -> str:
