@@ -17,7 +17,10 @@ TIERS = {
 }  # fmt: skip
 
 # Heavy or optional packages, and the only units that may import them when they are imported.
-ONLY = {"datasets": set(), "sentencepiece": set(), "transformers": set(), "tyro": {"cli"}}
+ONLY = {
+    "datasets": set(), "jinja2": set(), "llguidance": set(), "sentencepiece": set(),
+    "transformers": set(), "tyro": {"cli"},
+}  # fmt: skip
 
 
 def unit(path: Path) -> str:

@@ -125,7 +125,7 @@ def test_a_context_of_one_token_is_enough_for_a_bigram() -> None:
 
 def test_banned_ids_are_never_chosen() -> None:
     made = model()
-    output = generate(made, [[3]], Policy(1.5), max_new_tokens=200, banned_ids=range(10))
+    output = generate(made, [[3]], Policy(1.5, banned_ids=tuple(range(10))), max_new_tokens=200)
     assert output[0].ids
     assert min(output[0].ids) >= 10
 

@@ -1,7 +1,7 @@
 """`malmoi generate RUN --prompt TEXT`: continue prompts."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,9 +59,9 @@ def run(args: Args) -> dict[str, Any]:
         print(args.prompt[0], end="", flush=True)
     begin = time.monotonic()
     completions = generate(
-        model, prompts, policy,
+        model, prompts, replace(policy, banned_ids=banned(tokenizer)),
         max_new_tokens=args.max_new_tokens, stop_ids=[tokenizer.eos_id],
-        banned_ids=banned(tokenizer), seed=args.seed, on_token=on_token,
+        seed=args.seed, on_token=on_token,
     )  # fmt: skip
     seconds = time.monotonic() - begin
     ends = [stream.finish() for stream in streams]

@@ -1,6 +1,7 @@
 """A run's model opened, and made to speak: strings in, strings out."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from malmoi.config import Precision
@@ -33,8 +34,8 @@ def speak(
         return time.monotonic() > until
 
     generate(
-        model, [ids], policy, max_new_tokens=most,
-        stop_ids=[tokenizer.eos_id], banned_ids=banned(tokenizer), seed=seed, on_token=on_token,
+        model, [ids], replace(policy, banned_ids=banned(tokenizer)), max_new_tokens=most,
+        stop_ids=[tokenizer.eos_id], seed=seed, on_token=on_token, compiled=False,
     )  # fmt: skip
     return "".join(parts) + stream.finish()
 
@@ -47,9 +48,11 @@ def after(tokenizer: Tokenizer, prompt: list[int]) -> StreamDecoder:
     return stream
 
 
-def banned(tokenizer: Tokenizer) -> list[int]:
+def banned(tokenizer: Tokenizer) -> tuple[int, ...]:
     """Ids that no text contains: marks that generation should never choose."""
-    return sorted({tokenizer.bos_id, tokenizer.pad_id, tokenizer.unk_id} - {tokenizer.eos_id})
+    return tuple(
+        sorted({tokenizer.bos_id, tokenizer.pad_id, tokenizer.unk_id} - {tokenizer.eos_id})
+    )
 
 
 def open_run(

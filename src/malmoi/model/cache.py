@@ -81,11 +81,11 @@ class KVCache:
         self.keys[:, :, :, :longest] = self.keys[:, rows, :, :longest]
         self.values[:, :, :, :longest] = self.values[:, rows, :, :longest]
         self.ids[:] = self.ids[rows]
-        self.lengths = self.lengths[rows]
+        self.lengths.copy_(self.lengths[rows])
 
     def advance(self, counts: Tensor | int) -> None:
         """Each row has read `counts` more tokens (those beyond are padding)."""
-        self.lengths = self.lengths + counts
+        self.lengths += counts
 
     @property
     def bytes(self) -> int:

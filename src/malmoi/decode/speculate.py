@@ -1,0 +1,154 @@
+"""Speculative decoding: guess a few tokens cheaply, check them all in one pass.
+
+Reading one token costs a pass over all the weights, and reading five costs hardly more. So
+something quick proposes what may come next, the model reads the proposals together, and the token
+at each place is chosen just as it would have been without them: by the policy, from the model's
+own distribution, with the draw of that place. As long as the choice is what was proposed, the
+reading goes on to count. A wrong guess costs a little time and changes nothing: the text is the
+same, draw by draw, which is more than the equal distribution of Leviathan et al. (2023), and the
+probability that a proposed token holds, p(token), is the same as there for a proposer without
+randomness. A draft model is given the target's own draws, so that where the two distributions
+agree they choose alike.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from malmoi.decode.history import History
+from malmoi.decode.policy import choose, uniform
+from malmoi.decode.rows import Rows
+from malmoi.model import GPT
+
+if TYPE_CHECKING:
+    from malmoi.decode.engine import Request
+
+
+class Drafter(Protocol):
+    """Proposes for one row."""
+
+    def propose(self, request: "Request", history: History, count: int) -> list[int]:
+        """Up to `count` ids expected after `history` (which ends with the last one chosen)."""
+        ...
+
+
+class Speculator(Protocol):
+    """Makes a drafter for each row."""
+
+    ahead: int
+    """most ids proposed at a time"""
+
+    def start(self, prompt: Sequence[int]) -> Drafter:
+        """The drafter of a new row."""
+        ...
+
+
+class PromptLookup:
+    """Proposes what followed the last few ids where they stood before (Saxena 2023).
+
+    No second model: it pays where a text repeats itself, as code, lists and summaries do.
+
+    Args:
+        ahead: most ids proposed at a time.
+        longest: ids that have to agree; fewer, down to 2, where so many were not found.
+
+    """
+
+    def __init__(self, ahead: int = 8, longest: int = 4) -> None:
+        if not 1 <= ahead <= 64:
+            raise ValueError(f"speculate {ahead} (--speculate): has to be from 1 to 64")
+        self.ahead, self.longest = ahead, longest
+
+    def start(self, prompt: Sequence[int]) -> Drafter:
+        """The drafter of a new row."""
+        return _Lookup(self.longest)
+
+
+class _Lookup:
+    def __init__(self, longest: int) -> None:
+        # Where the id after each n-gram last stood; every id is looked at once.
+        self._after: dict[tuple[int, ...], int] = {}
+        self._text: list[int] = []
+        self._sizes = range(longest, 1, -1)
+
+    def propose(self, request: "Request", history: History, count: int) -> list[int]:
+        """What came after the longest run of ids that ends here and stood here before."""
+        known = len(self._text)
+        text = self._text
+        text += (
+            [*history.prompt, *history.new][known:]
+            if not known
+            else (history.new[known - len(history.prompt) :])
+        )
+        for end in range(max(known, 1), len(text)):
+            for size in self._sizes:
+                if end >= size:
+                    self._after[tuple(text[end - size : end])] = end
+        for size in self._sizes:
+            place = self._after.get(tuple(text[-size:]))
+            if place is not None:
+                return text[place : place + count]
+        return []
+
+
+class DraftModel:
+    """Proposes what a smaller model of the same vocabulary chooses.
+
+    Raises:
+        ValueError: another vocabulary size than the model's it drafts for.
+
+    """
+
+    def __init__(self, draft: GPT, vocab_size: int, ahead: int = 4) -> None:
+        if not 1 <= ahead <= 64:
+            raise ValueError(f"speculate {ahead} (--speculate): has to be from 1 to 64")
+        if draft.config.vocab_size != vocab_size:
+            raise ValueError(
+                f"the draft model has {draft.config.vocab_size} tokens and the model {vocab_size}: "
+                "the two have to share one tokenizer (--draft)"
+            )
+        self.draft, self.ahead = draft, ahead
+
+    def start(self, prompt: Sequence[int]) -> Drafter:
+        """The drafter of a new row, with a cache of its own."""
+        return _Draft(self.draft)
+
+
+class _Draft:
+    def __init__(self, draft: GPT) -> None:
+        self._rows = Rows(draft, 1, draft.config.context_length, compiled=False)
+        self._read: list[int] = []
+
+    def propose(self, request: "Request", history: History, count: int) -> list[int]:
+        """The next ids as the draft chooses them, with the draws that the target will use."""
+        text = [*history.prompt, *history.new][-self._rows.capacity :]
+        agreed = 0
+        for ours, theirs in zip(self._read, text, strict=False):
+            if ours != theirs:
+                break
+            agreed += 1
+        agreed = min(agreed, len(text) - 1)
+        count = min(count, self._rows.capacity - len(text))
+        if count <= 0:
+            return []
+        with torch.inference_mode():
+            if agreed and self._rows.lengths:
+                self._rows.rewind(0, self._rows.lengths[0] - agreed)
+                logits = self._rows.read([text[agreed:]])[-1:]
+            else:
+                if self._rows.lengths:
+                    self._rows.drop(0)
+                logits = self._rows.admit([text])
+            proposed: list[int] = []
+            own = history.copy()
+            own.allowed = None  # what a constraint allows is known for the next token alone
+            while True:
+                draw = uniform(request.seed, request.sample, len(own.new))
+                own.append(int(choose(logits, request.policy, [own], draw)))
+                proposed.append(own.new[-1])
+                if len(proposed) == count:
+                    break
+                logits = self._rows.read([proposed[-1:]])
+        self._read = [*text, *proposed[:-1]]
+        return proposed

@@ -1,0 +1,281 @@
+"""The forward pass for a few single tokens as plain loops, compiled to machine code by numba.
+
+For one token at a time, a framework spends more time on calling its kernels than the processor on
+the numbers, and its matrix product is not made for one row. These loops read every weight once,
+in order, and nothing else: the speed of the memory is their limit. They say what `gpt.py` says, in
+another way; the tests hold the two equal.
+
+A *lane* is one token to be read: its id, the row of the cache it belongs to (`slot`), and its place
+there (`position`). Every thread of a team runs `forward`, does its share of each phase, and waits
+for the others before what needs their results. A number is always summed in the same order,
+whatever the number of lanes and threads, so a text does not depend on its neighbours in the batch.
+
+Weights are float32, or bfloat16 held as the upper half of a float32 in a uint16; arithmetic is in
+float32 throughout.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import carray, njit, types
+from numba.extending import intrinsic, overload
+
+# Sums may be reordered (without that no loop with a sum is vectorised); NaN and infinities stay.
+FAST = {"reassoc", "contract", "nsz", "arcp"}
+LOG2_E, LN2_HIGH, LN2_LOW = (np.float32(x) for x in (1.44269504, 0.693359375, -2.12194440e-4))
+LAYERNORM, RMSNORM, PLAIN, NO_NORM = range(4)
+GELU, SWIGLU, RELU2 = range(3)
+# Columns of the table of addresses: one row a layer, and one more for what is not in a layer.
+COLUMNS = (
+    "norm1", "norm1_bias", "norm2", "norm2_bias", "qkv", "qkv_bias", "out", "out_bias", "gate",
+    "gate_bias", "up", "up_bias", "down", "down_bias", "value_mix",
+)  # fmt: skip
+NORM1, NORM2, QKV, OUT, GATE, UP, DOWN, VALUE_MIX = 0, 2, 4, 6, 8, 10, 12, 14
+TOKENS, POSITIONS, FINAL_NORM, HEAD, NGRAMS = 0, 1, 2, 4, 5  # columns of the last row
+
+
+class Shape(NamedTuple):
+    """What `ModelConfig` says, as numbers."""
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_size: int
+    inner: int
+    vocab: int
+    norm: int
+    activation: int
+    rotary: int
+    qk_norm: int
+    value_residual: int
+    ngram_orders: int
+    ngram_rows: int
+    rows: int
+    capacity: int
+    scale: float
+
+
+class Buffers(NamedTuple):
+    """What is passed from phase to phase; float32. `N` lanes, `P` threads."""
+
+    x: np.ndarray
+    """residual stream `[N, C]`"""
+    normed: np.ndarray
+    """each thread's own copy of the normed stream `[P, N, C]`"""
+    qkv: np.ndarray
+    """`[N, (H + 2 H_kv) D]`"""
+    first_values: np.ndarray
+    """the first layer's values `[N, H_kv D]`"""
+    attended: np.ndarray
+    """`[N, C]`"""
+    weights: np.ndarray
+    """each thread's attention weights of one head `[P, S]`"""
+    inner: np.ndarray
+    """`[N, d_ff]`"""
+    gate: np.ndarray
+    """`[N, d_ff]`"""
+    logits: np.ndarray
+    """`[N, V]`"""
+    cos: np.ndarray
+    """`[S, D / 2]`"""
+    sin: np.ndarray
+
+
+def widen(x: Any) -> Any:
+    """A stored number as float32."""
+    raise NotImplementedError("compiled only")
+
+
+def narrow(x: Any, like: Any) -> Any:
+    """A float32 as it is stored in arrays such as `like`: rounded to nearest, ties to even."""
+    raise NotImplementedError("compiled only")
+
+
+# The names of the arguments, annotations included, have to be those of the functions above.
+@overload(widen, inline="always")
+def _widen(x):  # type: ignore[no-untyped-def]
+    if x == types.uint16:
+        return lambda x: np.uint32(np.uint32(x) << np.uint32(16)).view(np.float32)
+    return lambda x: x
+
+
+@overload(narrow, inline="always")
+def _narrow(x, like):  # type: ignore[no-untyped-def]
+    if like.dtype != types.uint16:
+        return lambda x, like: x
+
+    def to_bfloat16(x, like):  # type: ignore[no-untyped-def]
+        bits = np.float32(x).view(np.uint32)
+        return np.uint16((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
+
+    return to_bfloat16
+
+
+@intrinsic
+def _pointer(typing: Any, address: Any, like: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(like.dtype)(address, like), codegen
+
+
+@njit(inline="always")
+def array1(address: int, size: int, like: np.ndarray) -> np.ndarray:
+    """The numbers at an address, of the type of `like`."""
+    return carray(_pointer(address, like), (size,))
+
+
+@njit(inline="always")
+def array2(address: int, rows: int, columns: int, like: np.ndarray) -> np.ndarray:
+    """The matrix at an address, of the type of `like`."""
+    return carray(_pointer(address, like), (rows, columns))
+
+
+@njit
+def exp(x: Any) -> Any:
+    """e^x in float32, as arithmetic alone, so that loops of it are vectorised (cf. Cephes)."""
+    x = min(max(x, np.float32(-87.0)), np.float32(88.0))
+    whole = np.floor(x * LOG2_E + np.float32(0.5))
+    f = x - whole * LN2_HIGH - whole * LN2_LOW
+    p = np.float32(1.9875691500e-4)
+    p = p * f + np.float32(1.3981999507e-3)
+    p = p * f + np.float32(8.3334519073e-3)
+    p = p * f + np.float32(4.1665795894e-2)
+    p = p * f + np.float32(1.6666665459e-1)
+    p = p * f + np.float32(5.0000001201e-1)
+    power = np.int32((np.int32(whole) + 127) << 23).view(np.float32)
+    return (p * f * f + f + np.float32(1.0)) * power
+
+
+@njit(fastmath=FAST)
+def dot(a: np.ndarray, b: np.ndarray) -> Any:
+    """Sum of products; `a` may be stored in bfloat16."""
+    total = np.float32(0)
+    for i in range(b.shape[0]):
+        total += widen(a[i]) * b[i]
+    return total
+
+
+@njit
+def share(count: int, me: int, team: int) -> tuple[int, int]:
+    """Which of `count` things are this thread's."""
+    return count * me // team, count * (me + 1) // team
+
+
+@njit(fastmath=FAST)
+def matmul(
+    out: np.ndarray, x: np.ndarray, matrix: np.ndarray, bias: int, me: int, team: int, add: bool
+) -> None:
+    """`out = x matrix^T + bias` or `out += ...`, as to this thread's columns."""
+    first, last = share(matrix.shape[0], me, team)
+    biases = array1(bias, matrix.shape[0], matrix)
+    for column in range(first, last):
+        weights = matrix[column]
+        shift = widen(biases[column]) if bias else np.float32(0)
+        for lane in range(x.shape[0]):
+            y = dot(weights, x[lane]) + shift
+            out[lane, column] = out[lane, column] + y if add else y
+
+
+@njit(fastmath=FAST)
+def normalise(
+    out: np.ndarray, x: np.ndarray, kind: int, weight: int, bias: int, like: np.ndarray
+) -> None:
+    """`out = norm(x)` for one vector."""
+    size = x.shape[0]
+    scale, mean = np.float32(1), np.float32(0)
+    if kind == LAYERNORM:
+        for i in range(size):
+            mean += x[i]
+        mean /= np.float32(size)
+        square = np.float32(0)
+        for i in range(size):
+            square += (x[i] - mean) * (x[i] - mean)
+        scale = np.float32(1) / np.sqrt(square / np.float32(size) + np.float32(1e-5))
+    elif kind != NO_NORM:
+        scale = np.float32(1) / np.sqrt(dot(x, x) / np.float32(size) + np.float32(1e-6))
+    for i in range(size):
+        out[i] = (x[i] - mean) * scale
+    if weight:
+        weights = array1(weight, size, like)
+        for i in range(size):
+            out[i] *= widen(weights[i])
+    if bias:
+        biases = array1(bias, size, like)
+        for i in range(size):
+            out[i] += widen(biases[i])
+
+
+@njit(fastmath=FAST)
+def embed(
+    x: np.ndarray, shape: Shape, table: np.ndarray, ids: np.ndarray, position: int, like: np.ndarray
+) -> None:
+    """`x = ` the embedding of the token at `position` of the row whose ids these are."""
+    row = array2(table[TOKENS], shape.vocab, shape.width, like)[ids[position]]
+    for i in range(shape.width):
+        x[i] = widen(row[i])
+    if table[POSITIONS]:
+        row = array2(table[POSITIONS], position + 1, shape.width, like)[position]
+        for i in range(shape.width):
+            x[i] += widen(row[i])
+    mixed = np.int64(ids[position])  # as in layers.NgramEmbedding.hashes
+    for order in range(shape.ngram_orders):
+        before = position - 1 - order
+        previous = ids[before] if before >= 0 else -1
+        mixed = (mixed * 0x1CE4E5B9 + previous + 1) & 0x7FFFFFFFFFFF
+        hashed = ((mixed * 0x133111EB) >> 16) % shape.ngram_rows
+        row = array2(table[NGRAMS + order], shape.ngram_rows, shape.width, like)[hashed]
+        for i in range(shape.width):
+            x[i] += widen(row[i])
+    if shape.norm == PLAIN:
+        normalise(x, x, PLAIN, 0, 0, like)
+
+
+@njit(fastmath=FAST)
+def rotate(x: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> None:
+    """Rotary position in one head: dimension `i` turns with `i + D / 2`."""
+    half = cos.shape[0]
+    for i in range(half):
+        a, b = x[i], x[half + i]
+        x[i] = a * cos[i] - b * sin[i]
+        x[half + i] = b * cos[i] + a * sin[i]
+
+
+@njit(fastmath=FAST)
+def attend(
+    out: np.ndarray, q: np.ndarray, keys: np.ndarray, values: np.ndarray, weights: np.ndarray,
+    scale: float,
+) -> None:  # fmt: skip
+    """One head: `out = softmax(q keys^T scale) values`, keys and values `[S, D]`."""
+    seen = keys.shape[0]
+    largest = np.float32(-np.inf)
+    for s in range(seen):
+        weights[s] = dot(keys[s], q) * np.float32(scale)
+        largest = max(largest, weights[s])
+    total = np.float32(0)
+    for s in range(seen):
+        weights[s] = exp(weights[s] - largest)
+    for s in range(seen):
+        total += weights[s]
+    for i in range(out.shape[0]):
+        out[i] = np.float32(0)
+    for s in range(seen):
+        weight = weights[s] / total
+        for i in range(out.shape[0]):
+            out[i] += weight * widen(values[s, i])
+
+
+@njit(fastmath=FAST)
+def activate(inner: np.ndarray, gate: np.ndarray, kind: int) -> None:
+    """The feed-forward's activation, in place; `gate` is SwiGLU's other product."""
+    for i in range(inner.shape[0]):
+        x = inner[i]
+        if kind == GELU:  # the tanh form: x (1 + tanh u) / 2 = x / (1 + e^-2u)
+            u = np.float32(0.7978845608) * (x + np.float32(0.044715) * x * x * x)
+            inner[i] = x / (np.float32(1) + exp(np.float32(-2) * u))
+        elif kind == SWIGLU:
+            g = gate[i]
+            inner[i] = x * g / (np.float32(1) + exp(-g))
+        else:
+            inner[i] = max(x, np.float32(0)) * max(x, np.float32(0))
