@@ -19,14 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from malmoi.model import GPT, KVCache
+from malmoi.model import GPT, KVCache, Span
 
 CHUNK = 512
-"""tokens of each prompt that are read at once, so that memory does not grow with its length"""
-GROUP = 4096
-"""most tokens, padding included, that are read at once for several prompts"""
-STEPPER_WORK = 5e8
-"""bfloat16: with more multiplications than this a step, torch's matrix product is quicker"""
+"""tokens of a prompt that are read at once, so that memory does not grow with its length"""
+GROUP = 2048
+"""most tokens of several prompts that are read at once"""
+SMALL = 2e8
+"""with fewer multiplications, one thread is quicker than waking others"""
 
 
 class Rows:
@@ -61,17 +61,8 @@ class Rows:
             from malmoi.model.stepper import Stepper
 
             if Stepper.supports(model):
-                self._stepper = Stepper(model, self.cache, self._most_lanes(slots * ahead))
-
-    def _most_lanes(self, wanted: int) -> int:
-        if self._exact:
-            return wanted
-        embeddings = [self.model.token_embedding, getattr(self.model, "ngram_embedding", None)]
-        looked_up = sum(p.numel() for m in embeddings if m is not None for p in m.parameters())
-        weights = sum(p.numel() for p in self.model.parameters()) - looked_up
-        if self.model.config.tie_embeddings:
-            weights += self.model.token_embedding.weight.numel()
-        return max(1, min(wanted, int(STEPPER_WORK / max(weights, 1))))
+                self._stepper = Stepper(model, self.cache, slots * ahead)
+        self._weights = sum(p.numel() for p in model.blocks.parameters())
 
     def __enter__(self) -> "Rows":
         if self._stepper is not None:
@@ -95,53 +86,33 @@ class Rows:
         kept = [list(prompt[-self.capacity :]) for prompt in prompts]
         first = len(self.lengths)
         self.lengths += [0] * len(kept)
-        logits: list[Tensor] = []
-        for group in self._groups(kept):
-            begin = first + len(logits)
-            read = self._prefill(begin, kept[len(logits) : len(logits) + group])
-            logits += read.unbind()
-        return torch.stack(logits)
+        return self._prefill(range(first, len(self.lengths)), kept)
 
-    def _groups(self, prompts: list[list[int]]) -> Iterator[int]:
-        """How many neighbouring prompts to read together; one where bits have to agree."""
-        if self._exact:
-            yield from [1] * len(prompts)
-            return
-        begin = 0
-        while begin < len(prompts):
-            end, tokens = begin, 0
-            while end < len(prompts):
-                tokens += len(prompts[end])
-                padded = (end + 1 - begin) * max(map(len, prompts[begin : end + 1]))
-                if end > begin and (padded > GROUP or padded > 1.3 * tokens + 64):
-                    break
-                end += 1
-            yield end - begin
-            begin = end
-
-    def _prefill(self, first: int, texts: list[list[int]]) -> Tensor:
-        """Read whole texts into rows from `first` on; logits `[len(texts), V]` after each."""
+    def _prefill(self, rows: Sequence[int], texts: list[list[int]]) -> Tensor:
+        """Read whole texts into rows; logits `[len(texts), V]` after each."""
         if self._stepper is not None:
             self._stepper.rest()
-        view = self.cache.rows(slice(first, first + len(texts)))
-        view.lengths.zero_()
-        last: list[Tensor | None] = [None] * len(texts)
-        for begin in range(0, max(map(len, texts)), CHUNK):
-            part = [text[begin : begin + CHUNK] for text in texts]
-            hidden = self._forward(view, part)
-            for row, ids in enumerate(part):
-                if ids:
-                    last[row] = hidden[row, len(ids) - 1]
-        for row, text in enumerate(texts):
-            self.lengths[first + row] = len(text)
-        self.cache.lengths[first : first + len(texts)] = view.lengths
-        rows = [row for row in last if row is not None]
-        assert len(rows) == len(texts)
-        return (
-            torch.cat([self._logits(row[None]) for row in rows])
-            if self._exact
-            else (self._logits(torch.stack(rows)))
-        )
+        last: dict[int, Tensor] = {}
+        for part in _parts(texts, 1 if self._exact else GROUP):
+            spans: list[Span] = []
+            ids: list[int] = []
+            for number, start, end in part:
+                spans.append(Span(len(ids), end - start, rows[number], start))
+                ids += texts[number][start:end]
+            small = len(ids) * self._weights < SMALL
+            with _one_thread() if small else contextlib.nullcontext():
+                hidden = self.model.hidden_spans(
+                    torch.tensor(ids, device=self.device), spans, self.cache
+                )
+                if self._exact:  # a product of several rows rounds otherwise than of one
+                    last[part[0][0]] = self._logits(hidden[-1:])
+                else:
+                    for (number, _, _), span in zip(part, spans, strict=True):
+                        last[number] = hidden[span.begin + span.count - 1]
+        for row, text in zip(rows, texts, strict=True):
+            self.lengths[row] = len(text)
+        in_order = [last[number] for number in range(len(texts))]
+        return torch.cat(in_order) if self._exact else self._logits(torch.stack(in_order))
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """Float32 on the CPU, where tokens are chosen."""
@@ -154,32 +125,27 @@ class Rows:
         """
         assert len(tokens) == len(self.lengths)
         counts = [len(ids) for ids in tokens]
-        stepper = self._stepper
-        if stepper is not None and sum(counts) <= stepper.lanes:
+        flat = [token for ids in tokens for token in ids]
+        if self._stepper is not None and len(flat) <= self._stepper.lanes:
             slots = [row for row, count in enumerate(counts) for _ in range(count)]
             places = [at + i for at, n in zip(self.lengths, counts, strict=True) for i in range(n)]
-            flat = [token for ids in tokens for token in ids]
-            logits = torch.from_numpy(stepper.read(flat, slots, places))
-        else:
+            logits = self._stepper.read(flat, slots, places)
+        elif max(counts) == 1:
             view = self.cache.rows(slice(0, len(tokens)))
             view.lengths[:] = torch.tensor(self.lengths)
-            hidden = self._forward(view, tokens)
-            if len(set(counts)) == 1:
-                hidden = hidden.flatten(0, 1)
-            else:
-                hidden = torch.cat([hidden[row, :n] for row, n in enumerate(counts)])
-            logits = self._logits(hidden)
+            ids = torch.tensor(flat, device=self.device)[:, None]
+            logits = self._logits(self.model.hidden(ids, view)[:, 0])
+        else:
+            begins = accumulate(counts, initial=0)
+            spans = [
+                Span(begin, count, row, self.lengths[row])
+                for row, (begin, count) in enumerate(zip(begins, counts, strict=False))
+            ]
+            ids = torch.tensor(flat, device=self.device)
+            logits = self._logits(self.model.hidden_spans(ids, spans, self.cache))
         for row, count in enumerate(counts):
             self.lengths[row] += count
         return logits
-
-    def _forward(self, cache: KVCache, texts: Sequence[Sequence[int]]) -> Tensor:
-        """Hidden states `[B, T, C]` of texts padded on the right."""
-        longest = max(map(len, texts))
-        ids = torch.tensor([[*text, *[0] * (longest - len(text))] for text in texts])
-        hidden = self.model.hidden(ids.to(self.device), cache)
-        cache.advance(torch.tensor([len(text) for text in texts], device=self.device))
-        return hidden
 
     def room(self, row: int) -> int:
         """How many more tokens a row can hold before it has to slide."""
@@ -191,7 +157,7 @@ class Rows:
         text = self.cache.ids[row, self.lengths[row] - kept : self.lengths[row]].tolist()
         self.lengths[row] = 0
         if kept:
-            self._prefill(row, [text])
+            self._prefill([row], [text])
 
     def rewind(self, row: int, tokens: int) -> None:
         """Take back the last tokens of a row, as if they had not been read."""
@@ -212,14 +178,34 @@ class Rows:
         if self._stepper is None:
             yield
             return
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with _one_thread():
             yield
-        finally:
-            torch.set_num_threads(threads)
 
 
-def starts(counts: Sequence[int]) -> list[int]:
-    """Where each of several runs begins in a flat list."""
-    return [0, *accumulate(counts)][:-1]
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _parts(texts: list[list[int]], most: int) -> Iterator[list[tuple[int, int, int]]]:
+    """Pieces (text, start, end) to be read together: at most `most` tokens, but one piece at least.
+
+    A piece has at most `CHUNK` tokens; those of one text come one after another.
+    """
+    part: list[tuple[int, int, int]] = []
+    size = 0
+    for text, ids in enumerate(texts):
+        for start in range(0, len(ids), CHUNK):
+            end = min(start + CHUNK, len(ids))
+            if part and (size + end - start > most or part[-1][0] == text):
+                yield part
+                part, size = [], 0
+            part.append((text, start, end))
+            size += end - start
+    if part:
+        yield part

@@ -6,10 +6,31 @@ a row's length is garbage that the attention mask hides and the row's next token
 numbers therefore do not depend on the other rows.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from malmoi.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class Span:
+    """A text among several side by side: where it is, and where it goes in the cache."""
+
+    begin: int
+    """its first place among the texts side by side"""
+    count: int
+    """its tokens"""
+    row: int
+    """its row of the cache"""
+    start: int
+    """tokens that the row has read before"""
+
+    @property
+    def end(self) -> int:
+        """Tokens of the row with these."""
+        return self.start + self.count
 
 
 class KVCache:
@@ -58,6 +79,18 @@ class KVCache:
         self.keys[layer][rows, :, positions] = k.transpose(1, 2)
         self.values[layer][rows, :, positions] = v.transpose(1, 2)
         return self.keys[layer][:, :, :seen], self.values[layer][:, :, :seen]
+
+    def write_spans(self, layer: int, spans: list[Span], k: Tensor, v: Tensor) -> None:
+        """Store the spans of `k, v` `[1, H, N, D]`."""
+        for span in spans:
+            here = slice(span.begin, span.begin + span.count)
+            self.keys[layer, span.row, :, span.start : span.end] = k[0, :, here]
+            self.values[layer, span.row, :, span.start : span.end] = v[0, :, here]
+
+    def read_span(self, layer: int, span: Span) -> tuple[Tensor, Tensor]:
+        """All keys and values `[1, H, S, D]` of a span's row up to its end."""
+        rows = slice(span.row, span.row + 1)
+        return self.keys[layer, rows, :, : span.end], self.values[layer, rows, :, : span.end]
 
     def rows(self, slots: slice) -> "KVCache":
         """Some neighbouring rows as a cache that shares this one's memory, but not `lengths`."""

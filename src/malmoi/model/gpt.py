@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from malmoi.config import ModelConfig
-from malmoi.model.cache import KVCache
+from malmoi.model.cache import KVCache, Span
 from malmoi.model.layers import Block, Context, NgramEmbedding, Tap, make_norm
 from malmoi.model.ops import linear_cross_entropy, rms_norm
 
@@ -86,16 +86,56 @@ class GPT(nn.Module):
             positions = cache.positions(time)
             cache.write_ids(positions, ids)
             history = self._history(ids, cache, positions)
+        x = self._embed(ids, positions, history)
+        return self._through(x, self._context(x, positions, last, cache, tap), tap)
+
+    def hidden_spans(self, ids: Tensor, spans: list[Span], cache: KVCache) -> Tensor:
+        """Last hidden states `[N, C]` of texts side by side, without padding: `ids` `[N]`.
+
+        Each span goes on with its row of the cache, whose `lengths` stay as they are. It gets the
+        same numbers as alone, rounding of the larger matrix products apart.
+
+        Raises:
+            ValueError: a row would hold more tokens than the cache does.
+
+        """
+        last = max(span.end for span in spans)
+        if last > cache.capacity:
+            raise ValueError(f"{last} tokens are more than the context of {cache.capacity} tokens")
+        places = [torch.arange(s.start, s.end, device=ids.device) for s in spans]
+        positions = torch.cat(places)[None]
+        for span in spans:
+            cache.ids[span.row, span.start : span.end] = ids[span.begin : span.begin + span.count]
+        back = self.config.ngram_orders
+        x = self.token_embedding(ids)[None]
+        if self.config.position == "learned":
+            x = x + self.position_embedding(positions)
+        if back:
+            rows = [cache.ids[s.row, max(0, s.start - back) : s.end][None] for s in spans]
+            grams = [self.ngram_embedding(r, s.count) for r, s in zip(rows, spans, strict=True)]
+            x = x + torch.cat(grams, 1)
+        x = self._settle(x)
+        context = self._context(x, positions, 0, cache, None)
+        context.spans = spans
+        return self._through(x, context, None)[0]
+
+    def _embed(self, ids: Tensor, positions: Tensor, history: Tensor) -> Tensor:
         x = self.token_embedding(ids)
         if self.config.position == "learned":
             x = x + self.position_embedding(positions)
         if self.config.ngram_orders:
-            x = x + self.ngram_embedding(history, time)
+            x = x + self.ngram_embedding(history, ids.shape[1])
+        return self._settle(x)
+
+    def _settle(self, x: Tensor) -> Tensor:
+        """What the sum of the embeddings goes through before the first layer."""
         if self.config.norm == "plain":
-            x = rms_norm(x)
-        elif self.training and self.config.dropout:
-            x = F.dropout(x, self.config.dropout)
-        context = self._context(x, positions, last, cache, tap)
+            return rms_norm(x)
+        if self.training and self.config.dropout:
+            return F.dropout(x, self.config.dropout)
+        return x
+
+    def _through(self, x: Tensor, context: Context, tap: Tap | None) -> Tensor:
         for layer, block in enumerate(self.blocks):
             x = block(x, context)
             if tap is not None:

@@ -247,22 +247,45 @@ def attend(
     out: np.ndarray, q: np.ndarray, keys: np.ndarray, values: np.ndarray, weights: np.ndarray,
     scale: float,
 ) -> None:  # fmt: skip
-    """One head: `out = softmax(q keys^T scale) values`, keys and values `[S, D]`."""
-    seen = keys.shape[0]
+    """One head: `out = softmax(q keys^T scale) values`, keys and values `[S, D]`.
+
+    Four places at a time, so that `q` and `out` are fetched a quarter as often.
+    """
+    seen, size = keys.shape
+    fours = seen - seen % 4
+    for s in range(0, fours, 4):
+        a, b, c, d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+        for i in range(size):
+            x = q[i]
+            a += widen(keys[s, i]) * x
+            b += widen(keys[s + 1, i]) * x
+            c += widen(keys[s + 2, i]) * x
+            d += widen(keys[s + 3, i]) * x
+        weights[s], weights[s + 1], weights[s + 2], weights[s + 3] = a, b, c, d
+    for s in range(fours, seen):
+        weights[s] = dot(keys[s], q)
     largest = np.float32(-np.inf)
     for s in range(seen):
-        weights[s] = dot(keys[s], q) * np.float32(scale)
+        weights[s] *= np.float32(scale)
         largest = max(largest, weights[s])
-    total = np.float32(0)
     for s in range(seen):
         weights[s] = exp(weights[s] - largest)
+    total = np.float32(0)
     for s in range(seen):
         total += weights[s]
-    for i in range(out.shape[0]):
-        out[i] = np.float32(0)
     for s in range(seen):
-        weight = weights[s] / total
-        for i in range(out.shape[0]):
+        weights[s] /= total
+    for i in range(size):
+        out[i] = np.float32(0)
+    for s in range(0, fours, 4):
+        a, b, c, d = weights[s], weights[s + 1], weights[s + 2], weights[s + 3]
+        for i in range(size):
+            out[i] += (a * widen(values[s, i]) + b * widen(values[s + 1, i])) + (
+                c * widen(values[s + 2, i]) + d * widen(values[s + 3, i])
+            )
+    for s in range(fours, seen):
+        weight = weights[s]
+        for i in range(size):
             out[i] += weight * widen(values[s, i])
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from malmoi.config import ModelConfig
 from malmoi.model import ops
-from malmoi.model.cache import KVCache
+from malmoi.model.cache import KVCache, Span
 
 Tap = Callable[[str, int, Tensor], None]
 """Called with what it is (`attention`, `residual`, `logits`), the layer, and the tensor."""
@@ -112,6 +112,9 @@ class Attention(nn.Module):
             else:
                 assert context.first_values is not None
                 v = v + self.value_mix * context.first_values
+        if context.spans:
+            y = self._attend_spans(q, k, v, context)
+            return self.out(y.transpose(1, 2).reshape(batch, time, width))
         if context.cache is not None:
             seen = context.mask.shape[-1]
             k, v = context.cache.write(self.layer, context.positions, k, v, seen)
@@ -120,6 +123,26 @@ class Attention(nn.Module):
             v = v.repeat_interleave(self.q_heads // self.kv_heads, 1)
         y = self._attend(q, k, v, context)
         return self.out(y.transpose(1, 2).reshape(batch, time, width))
+
+    def _attend_spans(self, q: Tensor, k: Tensor, v: Tensor, context: "Context") -> Tensor:
+        """Attention of texts side by side `[1, H, N, D]`, each with its own row of the cache."""
+        cache = context.cache
+        assert cache is not None
+        cache.write_spans(self.layer, context.spans, k, v)
+        y = torch.empty_like(q)
+        for span in context.spans:
+            keys, values = cache.read_span(self.layer, span)
+            queries = q[:, :, span.begin : span.begin + span.count]
+            # A beginning is the usual causal case, a single token sees all; else, a mask.
+            mask = None
+            if span.start and span.count > 1:
+                last = torch.arange(span.start, span.end, device=q.device)
+                mask = torch.arange(span.end, device=q.device) <= last[:, None]
+            y[:, :, span.begin : span.begin + span.count] = F.scaled_dot_product_attention(
+                queries, keys, values, mask, is_causal=not span.start and span.count > 1,
+                scale=self.scale, enable_gqa=self.kv_heads != self.q_heads,
+            )  # fmt: skip
+        return y
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, context: "Context") -> Tensor:
         dropout = self.config.dropout if self.training else 0.0
@@ -170,6 +193,7 @@ class Context:
         self.cos: Tensor | None = values.get("cos")
         self.sin: Tensor | None = values.get("sin")
         self.cache: KVCache | None = values.get("cache")
+        self.spans: list[Span] = values.get("spans") or []
         self.tap: Tap | None = values.get("tap")
         self.first_values: Tensor | None = None
 
