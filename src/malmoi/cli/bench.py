@@ -1,4 +1,4 @@
-"""`malmoi bench train|step`: how fast this machine trains, beside a baseline recipe."""
+"""`malmoi bench train|step|decode`: how fast this machine trains and generates, beside others."""
 
 import json
 import math
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,17 +16,57 @@ import tyro
 
 from malmoi.config import DataConfig, Precision, Preset, RunConfig, TokenizerConfig, TrainConfig
 
+Part = Literal["single", "batch", "continuous", "policy", "small", "speculate"]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much `decode` measures: the defaults are the benchmark, at 134M parameters."""
+
+    shape: dict[str, int] = field(default_factory=dict)
+    """where the `llama` preset's 12 layers of width 768 are not meant"""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    vocab: int = 32000
+    policy_vocab: int = 50257
+    prompt: int = 16
+    new: int = 128
+    batch: int = 16
+    batch_new: int = 64
+    lengths: tuple[int, int] = (4, 200)
+    """of the shortest and the longest prompt in a batch"""
+    requests: int = 64
+    request_new: tuple[int, int] = (16, 112)
+    repeated: int = 32
+    """ids that the prompt of `speculate` repeats"""
+    small: tuple[dict[str, int], ...] = (
+        {"vocab": 1000, "d_model": 128, "num_layers": 4, "num_heads": 4, "d_ff": 512},
+        {"vocab": 4000, "d_model": 192, "num_layers": 4, "num_heads": 3, "d_ff": 768},
+        {"vocab": 4096, "d_model": 256, "num_layers": 8, "num_heads": 8, "d_ff": 1024},
+    )
+
+
+TINY = {"d_model": 32, "num_layers": 2, "num_heads": 4, "d_ff": 64}
+SCALES = {
+    "full": Scale(),
+    "small": Scale(
+        shape={"context_length": 64} | TINY, precision="fp32", vocab=60, policy_vocab=80, prompt=4,
+        new=8, batch=3, batch_new=6, lengths=(2, 12), requests=6, request_new=(2, 9), repeated=3,
+        small=({"vocab": 40} | TINY,),
+    ),
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Args:
-    """Speed of training.
+    """Speed of training, and of generating.
 
     train: seconds of steps until a validation loss, ours against the baseline recipe, and the loss
     that `malmoi train --minutes` reaches, everything counted from the command's start.
     step: tokens/s and the share of the machine's matrix rate (MFU) at a preset's full size.
+    decode: new tokens/s of random weights on the CPU, ours against transformers with the same ones.
     """
 
-    what: Annotated[Literal["train", "step"], tyro.conf.Positional]
+    what: Annotated[Literal["train", "step", "decode"], tyro.conf.Positional]
     data: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA...")] = ()
     """train: the text, tinyshakespeare.txt for the figures in docs/LOG.md"""
     split: str = "90/10"
@@ -37,8 +77,9 @@ class Args:
     """train: the validation loss to reach"""
     steps: int = 30
     """train: steps of our run to the target; step: steps to time"""
-    repeats: int = 3
-    """train: how often our run to the target is repeated, for the median"""
+    repeats: int | None = None
+    """train: how often our run to the target is repeated, for the median (3 when not given);
+    decode: runs of each that count (5 when not given)"""
     minutes: tuple[float, ...] = (1.17, 3.0)
     """train: budgets of whole commands"""
     baseline: Path = Path("benchmarks/small_gpt2.toml")
@@ -53,12 +94,24 @@ class Args:
     device: str = "auto"
     compile: bool = False
     """step: torch.compile the model"""
+    part: tuple[Part, ...] = ()
+    """decode: what to measure; everything when not given"""
+    scale: Literal["full", "small"] = "full"
+    """decode: small only tries the benchmark out, on a tiny model in float32"""
     json: bool = False
     """print the result as one JSON object"""
 
 
 def run(args: Args) -> dict[str, Any]:
     """Measure."""
+    if args.what == "decode":
+        from malmoi.cli import bench_decode
+
+        repeats = 5 if args.repeats is None else args.repeats
+        result = bench_decode.run(args.part, repeats, SCALES[args.scale])
+        if not args.json:
+            _print_decode(result)
+        return result
     result = _train(args) if args.what == "train" else _step(args)
     # a target that was not reached has no time
     result = {k: None if v in (math.inf, -math.inf) else v for k, v in result.items()}
@@ -73,6 +126,24 @@ def run(args: Args) -> dict[str, Any]:
     return result
 
 
+def _print_decode(result: dict[str, Any]) -> None:
+    print(f"{'':<52}{'ours':>9}{'other':>9}{'ratio':>17} (of pairs)      target")
+    for name, f in result["figures"].items():
+        reached = {
+            None: "none",
+            True: f"{f['target']} reached",
+            False: f"{f['target']} NOT reached",
+        }
+        print(
+            f"{name:<52}{f['ours']:>9.4g}{f['other']:>9.4g} {f['unit']:<9}{f['ratio']:>7.3f} "
+            f"({f['lowest']:.3f} to {f['highest']:.3f})  {reached[f['reached']]}"
+        )
+        more = [f"{key.replace('_', ' ')} {f[key]:.3g}" for key in list(f)[9:]]
+        print("    " + ", ".join([f"against {f['against']}", *more]))
+    rest = [f"{k.replace('_', ' ')} {v}" for k, v in result.items() if k != "figures"]
+    print(", ".join(rest))
+
+
 def _train(args: Args) -> dict[str, Any]:
     if not args.data:
         raise ValueError("bench train needs DATA, such as tinyshakespeare.txt")
@@ -83,7 +154,7 @@ def _train(args: Args) -> dict[str, Any]:
     )
     ours = replace(base, train=TrainConfig(steps=args.steps, evals=1))
     seconds = []
-    for repeat in range(args.repeats):
+    for repeat in range(3 if args.repeats is None else args.repeats):
         loss, reached, report = _until(ours, {}, args.target, repeat)
         seconds.append(reached)
         result[f"run {repeat + 1}: loss after {report['steps']} steps"] = loss

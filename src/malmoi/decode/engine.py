@@ -3,22 +3,21 @@
 Ids in, ids out, no strings. The engine decides who is in the batch and what is read next; the rows
 and their cache are `malmoi.decode.rows`, and how a token is chosen is `malmoi.decode.policy`.
 A token depends on the request, its seed and what was read: not on the other requests, nor on
-when or where in the batch its row stood (to the last bit in float32 on the CPU; in bfloat16 a
-batch's matrix products round otherwise than a single row's, so texts may come to differ).
+when or where in the batch its row stood. In float32 on the CPU that holds to the last bit where the
+compiled loops read; elsewhere a batch's matrix products round otherwise than a single row's, which
+float32 hardly ever shows in a text, and bfloat16 may.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from malmoi.decode.constraint import Constraint
 from malmoi.decode.history import History
 from malmoi.decode.memory import check_room
-from malmoi.decode.policy import Policy, choose, uniform
+from malmoi.decode.policy import choose, uniform
+from malmoi.decode.request import Completion, Request
 from malmoi.decode.rows import Rows
 from malmoi.decode.speculate import Drafter, Speculator
 from malmoi.model import GPT, cache_bytes
@@ -27,80 +26,20 @@ SLOTS = 16
 """rows of a batch when nothing else is asked for"""
 
 
-@dataclass(frozen=True)
-class Request:
-    """One text to be continued.
-
-    Raises:
-        ValueError: an empty prompt, a limit below 0.
-
-    """
-
-    prompt: Sequence[int]
-    """ids, one at least (`<bos>` for an empty text)"""
-    policy: Policy = field(default_factory=Policy)
-    max_new_tokens: int = 200
-    min_new_tokens: int = 0
-    """no stop id before so many new tokens"""
-    stop_ids: tuple[int, ...] = ()
-    seed: int = 0
-    sample: int = 0
-    """which of several continuations of the same prompt this is: each draws differently"""
-    top_logprobs: int = 0
-    """how many of the most probable ids are noted beside each chosen one"""
-    constraint: Constraint | None = None
-    """what may come next; changed as it goes"""
-    on_token: Callable[[int], bool | None] | None = None
-    """hears of each new id; a true answer ends this row"""
-
-    def __post_init__(self) -> None:
-        if not len(self.prompt):
-            raise ValueError("an empty prompt: give one token at least, such as <bos>")
-        for name in ("max_new_tokens", "min_new_tokens", "top_logprobs"):
-            if getattr(self, name) < 0:
-                words, flag = name.replace("_", " "), name.replace("_", "-")
-                raise ValueError(f"{words} {getattr(self, name)} (--{flag}): has to be 0 or more")
-
-    def check(self, vocab_size: int) -> None:
-        """See that ids and policy fit a vocabulary, or raise `ValueError`."""
-        if not 0 <= min(self.prompt) <= max(self.prompt) < vocab_size:
-            raise ValueError("a prompt has ids outside the model's vocabulary")
-        if self.top_logprobs > vocab_size:
-            raise ValueError(
-                f"top logprobs {self.top_logprobs} (--top-logprobs): the vocabulary has "
-                f"{vocab_size} tokens"
-            )
-        self.policy.check(vocab_size)
-
-
-@dataclass
-class Completion:
-    """What was generated for one request.
-
-    Attributes:
-        ids: the new ids, without the stop id.
-        logprobs: log-probability (nats) of each under the model itself, before any transform.
-        top_logprobs: for each, the most probable ids with theirs, if the request asked for them.
-        finish_reason: `stop` at a stop id or where the listener said so, `length` at the limit.
-
-    """
-
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    top_logprobs: list[list[tuple[int, float]]] = field(default_factory=list)
-    finish_reason: Literal["stop", "length"] = "length"
-
-
 @dataclass
 class _Row:
-    """A request in the batch; `drafter` and `proposed` matter to speculation alone."""
+    """A request in the batch, or waiting for it."""
 
     ticket: int
     request: Request
     completion: Completion
     history: History
     drafter: Drafter | None
+    stop_ids: list[int]
+    """those of the vocabulary"""
     pending: list[int] = field(default_factory=list)
+    """what was chosen last and is to be read next"""
+    ended: bool = False
 
 
 class Engine:
@@ -113,8 +52,10 @@ class Engine:
         speculator: proposes tokens that are then only checked (`malmoi.decode.speculate`).
         compiled: whether few rows are read by compiled loops; where possible when not given.
 
+    After an error in `step`, all that is left to do is to leave the engine.
+
     Raises:
-        ValueError: the cache is larger than the memory that is free.
+        ValueError: no slots, no capacity, a cache larger than the memory that is free.
 
     """
 
@@ -127,6 +68,10 @@ class Engine:
         speculator: Speculator | None = None,
         compiled: bool | None = None,
     ) -> None:
+        if slots < 1:
+            raise ValueError(f"batch size {slots} (--batch-size): has to be 1 or more")
+        if capacity is not None and capacity < 1:
+            raise ValueError(f"a cache of {capacity} tokens for a row: has to be 1 or more")
         self.model = model
         context = model.config.context_length
         self.capacity = min(capacity or context, context)
@@ -138,19 +83,23 @@ class Engine:
         self._rows = Rows(model, slots, self.capacity, ahead=ahead, compiled=compiled)
         self._batch: list[_Row] = []
         self._waiting: deque[_Row] = deque()
+        self._nothing_asked: list[int] = []  # tickets of requests for no tokens
         self._tickets = 0
+        self._entered = self._stepping = False
 
     def __enter__(self) -> "Engine":
         self._rows.__enter__()
+        self._entered = True
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._entered = False
         self._rows.__exit__(*error)
 
     @property
     def busy(self) -> bool:
         """Whether anything is waiting or running."""
-        return bool(self._batch or self._waiting)
+        return bool(self._batch or self._waiting or self._nothing_asked)
 
     def add(self, request: Request) -> tuple[int, Completion]:
         """Take a request in; its ticket, and the completion that will grow.
@@ -167,20 +116,32 @@ class Engine:
                 f"are more than the {self.capacity} tokens that the cache holds for a row"
             )
         self._tickets += 1
-        drafter = self._speculator.start(request.prompt) if self._speculator else None
         completion = Completion()
-        row = _Row(self._tickets, request, completion, History(request.prompt), drafter)
-        if request.max_new_tokens:
-            self._waiting.append(row)
+        if not request.max_new_tokens:
+            self._nothing_asked.append(self._tickets)
+            return self._tickets, completion
+        drafter = self._speculator.start(request.prompt) if self._speculator else None
+        stop_ids = [
+            token for token in request.stop_ids if 0 <= token < self.model.config.vocab_size
+        ]
+        history = History(request.prompt)
+        row = _Row(self._tickets, request, completion, history, drafter, stop_ids)
+        self._waiting.append(row)
         return self._tickets, completion
 
     def cancel(self, ticket: int) -> None:
-        """Let a request leave, wherever it is; one that has ended is gone already."""
+        """Let a request leave, wherever it is; one that has ended is gone already.
+
+        Its completion stays as it is, and `step` does not tell of it. A listener may call this, for
+        its own row or another.
+        """
+        if ticket in self._nothing_asked:
+            self._nothing_asked.remove(ticket)
         self._waiting = deque(row for row in self._waiting if row.ticket != ticket)
-        for number, row in enumerate(self._batch):
-            if row.ticket == ticket:
-                self._leave(number)
-                return
+        for row in self._batch:
+            row.ended |= row.ticket == ticket
+        if not self._stepping:  # a step knows the rows by their numbers
+            self._leave()
 
     @torch.inference_mode()
     def step(self) -> list[int]:
@@ -190,8 +151,15 @@ class Engine:
             ValueError: a row's logits are not numbers, or nothing may come next in it.
 
         """
-        ended = self._read_batch() if self._batch else []
-        return ended + self._admit()
+        assert self._entered, "use the engine as a context: its threads would be waited for forever"
+        ended, self._nothing_asked = self._nothing_asked, []
+        self._stepping = True
+        try:
+            if self._batch:
+                ended += self._read_batch()
+            return ended + self._admit()
+        finally:
+            self._stepping = False
 
     def run(self) -> None:
         """Step until nothing is left to do."""
@@ -241,7 +209,7 @@ class Engine:
 
         `counts` are (row, tokens read), in the order of `logits`.
         """
-        ended: list[int] = []
+        ended: list[int] = []  # tickets
         with self._rows.choosing():
             going = {}  # row -> (where its logits are, how many, what was proposed)
             start = 0
@@ -259,24 +227,24 @@ class Engine:
                 tokens = self._choose(rows, scores)
                 logprobs = scores.log_softmax(-1)
                 for index, (number, row) in enumerate(zip(list(going), rows, strict=True)):
-                    done = self._accept(row, tokens[index], logprobs[index])
+                    # A listener of this very step may have cancelled the row, before or here.
+                    if not row.ended and self._accept(row, tokens[index], logprobs[index]):
+                        if not row.ended:
+                            ended.append(row.ticket)
+                        row.ended = True
                     _, count, guess = going[number]
-                    if done or depth == count - 1 or guess[depth] != tokens[index]:
+                    if row.ended or depth == count - 1 or guess[depth] != tokens[index]:
                         del going[number]
                         self._rows.rewind(number, count - 1 - depth)
-                    if done:
-                        ended.append(number)
                 depth += 1
-        tickets = [self._batch[number].ticket for number in ended]
-        for number in sorted(ended, reverse=True):
-            self._leave(number)
-        return tickets
+        self._leave()
+        return ended
 
     def _choose(self, rows: list[_Row], scores: Tensor) -> list[int]:
         for row in rows:
             request = row.request
             early = len(row.completion.ids) < request.min_new_tokens
-            row.history.forbidden = request.stop_ids if early else ()
+            row.history.forbidden = row.stop_ids if early else ()
             if request.constraint is not None:
                 row.history.allowed = request.constraint.allowed()
         draws = uniform(
@@ -293,7 +261,7 @@ class Engine:
         ]
 
     def _accept(self, row: _Row, token: int, logprobs: Tensor) -> bool:
-        """Add a token to a row; whether the row has ended."""
+        """Add a token to a row; whether the row has ended by it."""
         request, completion = row.request, row.completion
         if token in request.stop_ids:
             completion.finish_reason = "stop"
@@ -313,82 +281,10 @@ class Engine:
             return True
         return len(completion.ids) >= request.max_new_tokens
 
-    def _leave(self, number: int) -> None:
-        self._rows.drop(number)
-        self._batch[number] = self._batch[-1]
-        self._batch.pop()
-
-
-def generate(
-    model: GPT,
-    prompts: Sequence[Sequence[int]],
-    policy: Policy,
-    *,
-    max_new_tokens: int,
-    stop_ids: Sequence[int] = (),
-    seed: int = 0,
-    on_token: Callable[[int, int], bool | None] | None = None,
-    slots: int = SLOTS,
-    speculator: Speculator | None = None,
-    compiled: bool | None = None,
-) -> list[Completion]:
-    """Continue each prompt by one policy: the `Engine` in one call.
-
-    Args:
-        model: in evaluation mode.
-        prompts: ids of each prompt, one id at least (`<bos>` for an empty text).
-        policy: how the next token is chosen.
-        max_new_tokens: limit of new tokens for each row.
-        stop_ids: ids that end a row.
-        seed: the same seed gives the same continuation of a prompt, whatever is beside it.
-        on_token: hears of each new token as (prompt's number, id); a true answer ends that row.
-        slots: most rows at a time; more prompts wait.
-        speculator: see `malmoi.decode.speculate`.
-        compiled: see `Engine`.
-
-    Raises:
-        ValueError: an empty prompt, ids outside the vocabulary, a policy that does not fit, a
-            cache that does not fit into memory.
-
-    """
-
-    def listener(number: int) -> Callable[[int], bool | None] | None:
-        return None if on_token is None else lambda token: on_token(number, token)
-
-    requests = [
-        Request(
-            prompt, policy, max_new_tokens, stop_ids=tuple(stop_ids), seed=seed,
-            on_token=listener(number),
-        )
-        for number, prompt in enumerate(prompts)
-    ]  # fmt: skip
-    return complete(model, requests, slots=slots, speculator=speculator, compiled=compiled)
-
-
-def complete(
-    model: GPT,
-    requests: Sequence[Request],
-    *,
-    slots: int = SLOTS,
-    speculator: Speculator | None = None,
-    compiled: bool | None = None,
-) -> list[Completion]:
-    """Serve all of some requests with a cache just large enough.
-
-    Raises:
-        ValueError: as `Engine`, before anything is generated.
-
-    """
-    if not requests:
-        return []
-    longest = max(len(request.prompt) + request.max_new_tokens for request in requests)
-    with Engine(
-        model,
-        slots=min(slots, len(requests)),
-        capacity=longest,
-        speculator=speculator,
-        compiled=compiled,
-    ) as engine:
-        completions = [engine.add(request)[1] for request in requests]
-        engine.run()
-    return completions
+    def _leave(self) -> None:
+        """Let all rows that have ended leave; the last row takes the place of each."""
+        for number in reversed(range(len(self._batch))):
+            if self._batch[number].ended:
+                self._rows.drop(number)
+                self._batch[number] = self._batch[-1]
+                self._batch.pop()

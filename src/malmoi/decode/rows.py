@@ -3,8 +3,9 @@
 Rows in use always stand side by side at the beginning of the cache: one that leaves is replaced by
 the last. Few tokens at a time are read by the compiled `Stepper`, many by the model itself.
 
-What a row gets does not depend on the others. In float32 on the CPU that holds to the last bit:
-every prompt is read by itself, and the stepper sums in one order whatever is beside a row.
+What a row gets does not depend on the others. In float32 on the CPU, where the stepper reads, that
+holds to the last bit: every prompt is read by itself, and the stepper sums in one order whatever is
+beside a row. Torch's matrix products round otherwise for many rows than for one.
 
 When a row has filled the model's context, its later half is read anew, from position 0, and
 generation goes on from there; that holds for learned and for rotary positions alike, and keeps

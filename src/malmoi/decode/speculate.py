@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import torch
+from torch import Tensor
 
 from malmoi.decode.history import History
 from malmoi.decode.policy import choose, uniform
@@ -22,7 +23,7 @@ from malmoi.decode.rows import Rows
 from malmoi.model import GPT
 
 if TYPE_CHECKING:
-    from malmoi.decode.engine import Request
+    from malmoi.decode.request import Request
 
 
 class Drafter(Protocol):
@@ -53,11 +54,16 @@ class PromptLookup:
         ahead: most ids proposed at a time.
         longest: ids that have to agree; fewer, down to 2, where so many were not found.
 
+    Raises:
+        ValueError: a value outside its range.
+
     """
 
     def __init__(self, ahead: int = 8, longest: int = 4) -> None:
         if not 1 <= ahead <= 64:
             raise ValueError(f"speculate {ahead} (--speculate): has to be from 1 to 64")
+        if longest < 2:
+            raise ValueError(f"prompt lookup by {longest} ids: has to be 2 or more")
         self.ahead, self.longest = ahead, longest
 
     def start(self, prompt: Sequence[int]) -> Drafter:
@@ -88,7 +94,9 @@ class _Lookup:
         for size in self._sizes:
             place = self._after.get(tuple(text[-size:]))
             if place is not None:
-                return text[place : place + count]
+                # What reaches the end of the text goes round: a loop is most of what is found.
+                period = len(text) - place
+                return [text[place + i % period] for i in range(count)]
         return []
 
 
@@ -117,38 +125,62 @@ class DraftModel:
 
 class _Draft:
     def __init__(self, draft: GPT) -> None:
-        self._rows = Rows(draft, 1, draft.config.context_length, compiled=False)
+        self._draft = draft
+        self._rows: Rows | None = None  # made when the row is: requests may wait in great numbers
         self._read: list[int] = []
+        self._start = 0  # of the window of the text that the draft reads
 
     def propose(self, request: "Request", history: History, count: int) -> list[int]:
         """The next ids as the draft chooses them, with the draws that the target will use."""
-        text = [*history.prompt, *history.new][-self._rows.capacity :]
-        agreed = 0
-        for ours, theirs in zip(self._read, text, strict=False):
-            if ours != theirs:
-                break
-            agreed += 1
-        agreed = min(agreed, len(text) - 1)
-        count = min(count, self._rows.capacity - len(text))
-        if count <= 0:
-            return []
+        if self._rows is None:
+            self._rows = Rows(self._draft, 1, self._draft.config.context_length, compiled=False)
+        rows, full = self._rows, self._rows.capacity
+        # The rule of `Rows.slide`, as if all but the last id were read: a draft of the target's
+        # own context sees just what the target does.
+        if len(history) - 1 - self._start >= full:
+            self._start = len(history) - 1 - full // 2
+        text = [*history.prompt, *history.new][self._start :]
+        count = min(count, full - len(text) + 1)
         with torch.inference_mode():
-            if agreed and self._rows.lengths:
-                self._rows.rewind(0, self._rows.lengths[0] - agreed)
-                logits = self._rows.read([text[agreed:]])[-1:]
-            else:
-                if self._rows.lengths:
-                    self._rows.drop(0)
-                logits = self._rows.admit([text])
+            logits = self._read_text(rows, text)
             proposed: list[int] = []
             own = history.copy()
             own.allowed = None  # what a constraint allows is known for the next token alone
-            while True:
-                draw = uniform(request.seed, request.sample, len(own.new))
-                own.append(int(choose(logits, request.policy, [own], draw)))
-                proposed.append(own.new[-1])
-                if len(proposed) == count:
+            while token := self._choose(logits, request, own):
+                own.append(token[0])
+                proposed += token
+                # Nothing comes after a stop id.
+                if len(proposed) == count or token[0] in request.stop_ids:
                     break
-                logits = self._rows.read([proposed[-1:]])
-        self._read = [*text, *proposed[:-1]]
+                logits = rows.read([token])
+        self._read = [*text, *proposed[: rows.lengths[0] - len(text)]]
         return proposed
+
+    def _read_text(self, rows: Rows, text: list[int]) -> Tensor:
+        """Logits `[1, V]` after a text, of which most was read before."""
+        agreed = 0
+        for ours, theirs in zip(self._read, text[:-1], strict=False):
+            if ours != theirs:
+                break
+            agreed += 1
+        if agreed:
+            rows.rewind(0, rows.lengths[0] - agreed)
+            return rows.read([text[agreed:]])[-1:]
+        if rows.lengths:
+            rows.drop(0)
+        return rows.admit([text])
+
+    def _choose(self, logits: Tensor, request: "Request", own: History) -> list[int]:
+        """The draft's next id; none where nothing may come next, which is not an error in a guess.
+
+        The target may well have stopped before.
+        """
+        draw = uniform(request.seed, request.sample, len(own.new))
+        try:
+            return [int(choose(logits, request.policy, [own], draw))]
+        except ValueError:
+            if not logits.isfinite().all():
+                raise ValueError(
+                    "the draft model's logits are not numbers: its weights are damaged (--draft)"
+                ) from None
+            return []

@@ -223,8 +223,11 @@ def embed(
     for order in range(shape.ngram_orders):
         before = position - 1 - order
         previous = ids[before] if before >= 0 else -1
-        mixed = (mixed * 0x1CE4E5B9 + previous + 1) & 0x7FFFFFFFFFFF
-        hashed = ((mixed * 0x133111EB) >> 16) % shape.ngram_rows
+        mixed = np.int64(np.uint64(mixed) * np.uint64(0x1CE4E5B9)) + previous + 1
+        mixed &= 0x7FFFFFFFFFFF
+        # Unsigned, since a signed product that overflows is taken for positive; then as there.
+        product = np.int64(np.uint64(mixed) * np.uint64(0x133111EB))
+        hashed = (product >> 16) % shape.ngram_rows
         row = array2(table[NGRAMS + order], shape.ngram_rows, shape.width, like)[hashed]
         for i in range(shape.width):
             x[i] += widen(row[i])

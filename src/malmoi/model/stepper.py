@@ -67,18 +67,13 @@ class Stepper:
     def supports(model: GPT) -> bool:
         """Whether the loops know this model: on the CPU, of a type they read, all layers plain."""
         weight = model.output_weight
+        linears, tables = _layers(model)
         return (
             weight.device.type == "cpu"
             and weight.dtype in (torch.float32, torch.bfloat16)
-            and all(
-                type(m) is nn.Linear
-                for m in model.modules()
-                if "weight" in m._parameters
-                and m.weight is not None
-                and m.weight.ndim == 2
-                and not isinstance(m, nn.Embedding)
-            )
-            and all(p.dtype == weight.dtype for p in model.parameters())
+            and all(type(module) is nn.Linear for module in linears)
+            and all(type(module) is nn.Embedding for module in tables)
+            and all(parameter.dtype == weight.dtype for parameter in model.parameters())
         )
 
     def __enter__(self) -> "Stepper":
@@ -154,6 +149,23 @@ class Stepper:
             x += product(inner, block.feed_forward.down)
         phase(FINAL, len(self._model.blocks))
         return F.linear(normed.to(self._dtype), self._model.output_weight).float()
+
+
+def _layers(model: GPT) -> tuple[list[nn.Module], list[nn.Module]]:
+    """What the loops take for plain matrices: the linear layers, and the tables."""
+    block: Any
+    linears: list[nn.Module] = [] if model.config.tie_embeddings else [model.head]
+    for block in model.blocks:
+        linears += [block.attention.qkv, block.attention.out]
+        linears += [block.feed_forward.up, block.feed_forward.down]
+        if model.config.activation == "swiglu":
+            linears.append(block.feed_forward.gate)
+    tables: list[nn.Module] = [model.token_embedding]
+    if model.config.position == "learned":
+        tables.append(model.position_embedding)
+    if model.config.ngram_orders:
+        tables += list(model.ngram_embedding.tables)
+    return linears, tables
 
 
 def _shape(model: GPT, cache: KVCache) -> K.Shape:
