@@ -1,86 +1,217 @@
-"""`malmoi generate RUN --prompt TEXT`: continue prompts."""
+"""`malmoi generate RUN --prompt TEXT`: continue prompts, by sampling or by beam search."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from malmoi.cli.flags import Beams, Form, Limits, Sampling, changed, need
 from malmoi.config import Precision
+
+if TYPE_CHECKING:
+    from malmoi.cli.output import Result
+    from malmoi.cli.progress import Progress
+    from malmoi.decode import Policy, Speculator
+    from malmoi.model import GPT
+    from malmoi.speak import Ask, Prompt
+    from malmoi.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What it runs on, and how fast. The text does not depend on it (in fp32)."""
+
+    batch_size: int = 16
+    """most texts made side by side"""
+    speculate: int | None = None
+    """guess so many tokens ahead from what the text said before: faster where it repeats itself"""
+    draft: Path | None = None
+    """run folder of a smaller model of the same tokenizer that does the guessing"""
+    device: str = "auto"
+    """auto, cpu, cuda or mps"""
+    precision: Precision = "fp32"
+    """auto, fp32 or bf16 (twice as fast with large models)"""
 
 
 @dataclass(frozen=True)
 class Args:
-    """Continue one or more prompts. Temperature 0 is greedy."""
+    """Continue one or more prompts. A single text appears as it is made."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """the run folder"""
-    prompt: tuple[str, ...] = ("",)
-    """text to continue; several make a batch"""
-    max_new_tokens: int = 200
-    """limit of new tokens; a text ends before that where the model ends it"""
-    temperature: float = 0.8
-    """0: always the most probable token; 1: as the model has it"""
-    top_k: int | None = None
-    """choose among the k most probable tokens"""
-    top_p: float | None = None
-    """choose among the most probable tokens that together have probability p"""
-    seed: int = 0
-    """the same seed gives the same text"""
-    device: str = "auto"
-    precision: Precision = "fp32"
+    prompt: tuple[str, ...] = ()
+    """text to continue, or several; without any the model begins by itself"""
+    prompts: str | None = None
+    """file of prompts, one a line; .jsonl: keys prompt or text; - is stdin"""
+    num: int = 1
+    """continuations of each prompt"""
+    top_logprobs: int = 0
+    """tell the N most probable tokens at each place"""
+    prompt_logprobs: bool = False
+    """tell how probable each token of the prompt is"""
     json: bool = False
     """print the result as one JSON object"""
+    limits: Limits = Limits()
+    sampling: Sampling = Sampling()
+    form: Form = Form()
+    beam: Beams = Beams()
+    machine: Machine = Machine()
+
+    def check(self) -> None:
+        """Raise ValueError for what can be seen to be wrong without the model."""
+        need("num", self.num, self.num >= 1, "1 or more")
+        need("top-logprobs", self.top_logprobs, self.top_logprobs >= 0, "0 or more")
+        need("batch-size", self.machine.batch_size, self.machine.batch_size >= 1, "1 or more")
+        ahead = self.machine.speculate
+        need("speculate", ahead, ahead is None or 1 <= ahead <= 64, "from 1 to 64")
+        self.limits.check()
+        self.form.check()
+        self.sampling.policy()
+        self.beam.check(self.sampling, self.num)
+        if self.beam.beams is None:
+            return
+        wrong = [name for name, _ in changed(self.form) if name != "forced"]
+        wrong += [name for name, _ in changed(self.machine) if name in ("speculate", "draft")]
+        wrong += ["top-logprobs"] * bool(self.top_logprobs) + ["stop"] * bool(self.limits.stop)
+        if wrong:
+            advice = "; --stop-ids does" if wrong[0] == "stop" else ""
+            raise ValueError(f"--{wrong[0]}: does not go with --beams{advice}")
+        if self.beam.tree is not None and not Path(self.beam.tree).absolute().parent.is_dir():
+            raise ValueError(f"--tree {self.beam.tree}: there is no such folder")
 
 
 def run(args: Args) -> dict[str, Any]:
     """Generate; a single prompt's text appears as it is made."""
-    from malmoi.decode import Policy
+    args.check()
 
-    policy = Policy(args.temperature, args.top_k, args.top_p)
+    from malmoi.cli.constraint import Constraints
+    from malmoi.cli.main import print_json
+    from malmoi.cli.output import Result
+    from malmoi.cli.progress import Progress
+    from malmoi.cli.prompts import read_texts
+    from malmoi.cli.speak import open_run
 
-    from malmoi.cli.speak import after, banned, open_run
-    from malmoi.decode import generate
-
-    _, model, tokenizer = open_run(args.run, args.device, args.precision)
-    prompts = [tokenizer.encode(prompt, bos=True) for prompt in args.prompt]
-    streams = [after(tokenizer, ids) for ids in prompts]
-    texts = ["" for _ in prompts]
-    live = len(args.prompt) == 1 and not args.json
-
-    def on_token(row: int, token: int) -> None:
-        new = streams[row].push(token)
-        texts[row] += new
-        if live:
-            print(new, end="", flush=True)
-
-    if live:
-        print(args.prompt[0], end="", flush=True)
+    texts = [*args.prompt, *(read_texts(args.prompts) if args.prompts else [])] or [""]
+    constraints = Constraints(args.form)
+    _, model, tokenizer = open_run(args.run, args.machine.device, args.machine.precision)
+    size, top = model.config.vocab_size, args.top_logprobs
+    need("top-logprobs", top, top <= size, f"from 0 to {size}, the size of the vocabulary")
+    args.limits.check_ids(size)
+    policy = args.sampling.policy(tokenizer)
+    policy.check(size)
+    for at_start in {not text for text in texts}:
+        constraints.of(tokenizer, at_start=at_start)  # what is wrong with them is told before work
+    prompts = _read(args, model, tokenizer, texts)
+    policies = [_forced(args, tokenizer, policy, prompt) for prompt in prompts]
+    result = Result(args, model, tokenizer, prompts)
     begin = time.monotonic()
-    completions = generate(
-        model, prompts, replace(policy, banned_ids=banned(tokenizer)),
-        max_new_tokens=args.max_new_tokens, stop_ids=[tokenizer.eos_id],
-        seed=args.seed, on_token=on_token,
-    )  # fmt: skip
-    seconds = time.monotonic() - begin
-    ends = [stream.finish() for stream in streams]
-    texts = [text + end for text, end in zip(texts, ends, strict=True)]
-    if live:
-        print(ends[0])
-    elif not args.json:
-        for prompt, text in zip(args.prompt, texts, strict=True):
-            print(f"{prompt}{text}\n")
-    return {
-        "outputs": [
-            {
-                "prompt": prompt,
-                "text": text,
-                "ids": completion.ids,
-                "finish_reason": completion.finish_reason,
-                "logprobs": completion.logprobs,
-            }
-            for prompt, text, completion in zip(args.prompt, texts, completions, strict=True)
-        ],
-        "tokens_per_second": sum(len(c.ids) for c in completions) / max(seconds, 1e-9),
-    }
+    try:
+        with Progress("generating", result.total, quiet=result.live) as progress:
+            if args.beam.beams is None:
+                _sample(args, model, tokenizer, prompts, policies, constraints, result, progress)
+            else:
+                from malmoi.cli.beams import search
+
+                search(args, model, tokenizer, prompts, policies, result, progress)
+    except (KeyboardInterrupt, ValueError):  # a constraint may find no way on, in one of many texts
+        result.flush()
+        if args.json and result.outputs:
+            print_json(result.to_dict(time.monotonic() - begin))
+        raise
+    return result.to_dict(time.monotonic() - begin)
+
+
+def _read(args: Args, model: "GPT", tokenizer: "Tokenizer", texts: list[str]) -> "list[Prompt]":
+    from malmoi.cli.speak import note
+    from malmoi.speak import Prompt
+
+    context, new = model.config.context_length, args.limits.max_new_tokens
+    if args.beam.beams is not None:  # they cannot slide on, so what is new has to fit as well
+        need("max-new-tokens", new, new < context,
+             f"less than the context of {context} with --beams")  # fmt: skip
+        context -= new
+    prompts = Prompt.all(tokenizer, texts, context)
+    cut = [(n, prompt) for n, prompt in enumerate(prompts, 1) if prompt.total > len(prompt.ids)]
+    for number, prompt in cut[:3]:
+        note(f"prompt {number}: {prompt.total:,} tokens, only the last {context:,} are read")
+    if len(cut) > 3:
+        note(f"and {len(cut) - 3} more prompts of which the last {context:,} tokens are read")
+    return prompts
+
+
+def _forced(args: Args, tokenizer: "Tokenizer", policy: "Policy", prompt: "Prompt") -> "Policy":
+    from malmoi.cli.constraint import continuation_ids
+
+    if not args.form.forced:
+        return policy
+    try:
+        ids = continuation_ids(tokenizer, prompt, args.form.forced)
+    except ValueError as error:
+        raise ValueError(f"--forced {error}; put it at the end of --prompt") from None
+    need("max-new-tokens", args.limits.max_new_tokens, args.limits.max_new_tokens >= len(ids),
+         f"{len(ids)} or more, the tokens of --forced")  # fmt: skip
+    return replace(policy, forced_ids=ids)
+
+
+def _sample(
+    args: Args, model: "GPT", tokenizer: "Tokenizer", prompts: "list[Prompt]",
+    policies: "list[Policy]", constraints: Any, result: "Result", progress: "Progress",
+) -> None:  # fmt: skip
+    from malmoi.cli.speak import note, open_engine, size
+    from malmoi.decode import Request
+    from malmoi.speak import Ask, Speaker
+
+    limits, one = args.limits, policies[0]
+
+    def asks() -> "Iterator[Ask]":
+        for prompt, policy in zip(prompts, policies, strict=True):
+            for sample in range(args.num):
+                request = Request(
+                    prompt.ids, one if policy == one else policy,  # one object is chosen by faster
+                    limits.max_new_tokens, limits.min_new_tokens,
+                    stop_ids=(tokenizer.eos_id, *limits.stop_ids), seed=args.sampling.seed,
+                    sample=sample, top_logprobs=args.top_logprobs,
+                    constraint=constraints.of(tokenizer, at_start=not prompt.text),
+                )  # fmt: skip
+                yield Ask(prompt.text, request, limits.stop, show)
+
+    def show(text: str) -> None:
+        if result.live:
+            print(text, end="", flush=True)
+        else:
+            progress.update(len(result.outputs), f"{speaker.progress:,} tokens")
+
+    slots = min(args.machine.batch_size, result.total)
+    longest = max(len(prompt.ids) for prompt in prompts) + limits.max_new_tokens
+    capacity = min(longest, model.config.context_length)
+    speculator = _speculator(args, model, tokenizer)
+    with open_engine(model, slots, capacity, speculator) as engine:
+        note(f"cache: {size(engine.cache_bytes)} for {slots} x {engine.capacity} tokens")
+        result.begin(engine.cache_bytes)
+        speaker = Speaker(engine, tokenizer)
+        try:
+            for number, output in speaker.run(asks()):
+                result.add(number, output, progress)
+        except (KeyboardInterrupt, ValueError):
+            for number, output in speaker.unfinished():
+                result.outputs[number] = output
+            raise
+
+
+def _speculator(args: Args, model: "GPT", tokenizer: "Tokenizer") -> "Speculator | None":
+    from malmoi.cli.speak import open_run
+    from malmoi.decode import DraftModel, PromptLookup
+
+    machine, ahead = args.machine, args.machine.speculate
+    if machine.draft is not None:
+        _, draft, words = open_run(machine.draft, machine.device, machine.precision)
+        if words.to_json() != tokenizer.to_json():
+            raise ValueError(
+                f"--draft {machine.draft}: its tokenizer is another than that of {args.run}; "
+                "the two models have to share one"
+            )
+        return DraftModel(draft, model.config.vocab_size, ahead or 4)
+    return PromptLookup(ahead) if ahead is not None else None

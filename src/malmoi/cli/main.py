@@ -25,6 +25,8 @@ VERBS = {
     "train": "text in, a trained model out",
     "evaluate": "loss, perplexity, bits per byte, beside their floors",
     "generate": "continue prompts",
+    "chat": "talk with a model",
+    "score": "how probable a model finds given texts",
     "bench": "measure the speed of training on this machine",
 }
 
@@ -67,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
         _import_uninterrupted()
         result = module.run(args)
         if getattr(args, "json", False) and result is not None:
-            print(json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False))
+            print_json(result)
         sys.stdout.flush()
     except KeyboardInterrupt as error:
         _fail(f"malmoi {verb}: stopped. {error}".rstrip(". "))
@@ -86,6 +88,11 @@ def main(argv: list[str] | None = None) -> None:
         if isinstance(error, RuntimeError) and not isinstance(error, RecursionError):
             raise  # a defect of ours, not of the user's
         _fail(f"malmoi {verb}: {_one_line(error)}")
+
+
+def print_json(result: dict[str, Any]) -> None:
+    """The result of a verb, on stdout."""
+    print(json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False))
 
 
 def _keep_freed_memory() -> None:

@@ -1,58 +1,22 @@
-"""A run's model opened, and made to speak: strings in, strings out."""
+"""A run's model opened, and made ready to speak."""
 
+import contextlib
+import sys
+import threading
 import time
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 from malmoi.config import Precision
-from malmoi.decode import Policy, generate
+from malmoi.decode import Engine, Policy, Speculator
 from malmoi.model import GPT
 from malmoi.run import Run
-from malmoi.tokenizer import StreamDecoder, Tokenizer
+from malmoi.speak import speak
+from malmoi.tokenizer import Tokenizer
 from malmoi.train import choose_device, choose_dtype
 
-SAMPLE_TOKENS = 160
-
-
-def speak(
-    model: GPT,
-    tokenizer: Tokenizer,
-    prompt: str,
-    policy: Policy,
-    *,
-    seed: int = 0,
-    most: int = SAMPLE_TOKENS,
-    until: float = float("inf"),
-) -> str:
-    """One continuation of `prompt` as text, without the prompt; ends at `until` at the latest."""
-    ids = tokenizer.encode(prompt, bos=True)
-    stream = after(tokenizer, ids)
-    parts: list[str] = []
-
-    def on_token(row: int, token: int) -> bool:
-        parts.append(stream.push(token))
-        return time.monotonic() > until
-
-    generate(
-        model, [ids], replace(policy, banned_ids=banned(tokenizer)), max_new_tokens=most,
-        stop_ids=[tokenizer.eos_id], seed=seed, on_token=on_token, compiled=False,
-    )  # fmt: skip
-    return "".join(parts) + stream.finish()
-
-
-def after(tokenizer: Tokenizer, prompt: list[int]) -> StreamDecoder:
-    """A decoder for what follows `prompt`: a first space after it is a space, not a beginning."""
-    stream = StreamDecoder(tokenizer)
-    for id in prompt:
-        stream.push(id)
-    return stream
-
-
-def banned(tokenizer: Tokenizer) -> tuple[int, ...]:
-    """Ids that no text contains: marks that generation should never choose."""
-    return tuple(
-        sorted({tokenizer.bos_id, tokenizer.pad_id, tokenizer.unk_id} - {tokenizer.eos_id})
-    )
+COMPILING = """\
+compiling the decoder for this processor, once: about 10 s; from the next time on it is there"""
 
 
 def open_run(
@@ -75,6 +39,42 @@ def open_run(
     place = choose_device(device)
     dtype = choose_dtype(precision, place, model.config)
     return run, model.to(device=place, dtype=dtype), tokenizer
+
+
+@contextlib.contextmanager
+def open_engine(
+    model: GPT, slots: int, capacity: int, speculator: Speculator | None = None
+) -> Iterator[Engine]:
+    """An engine that is entered; the first one on a machine is compiled, which is said.
+
+    Raises:
+        ValueError: its cache does not fit into memory.
+
+    """
+    notice = threading.Timer(1.0, note, [COMPILING])
+    notice.daemon = True
+    notice.start()
+    with contextlib.ExitStack() as stack:
+        try:
+            engine = Engine(model, slots=slots, capacity=capacity, speculator=speculator)
+            stack.enter_context(engine)
+        finally:
+            notice.cancel()
+        yield engine
+
+
+def note(text: str) -> None:
+    """A line on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    for unit, bytes_ in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= bytes_:
+            number = count / bytes_
+            return f"{number:.1f} {unit}" if number < 10 else f"{number:.0f} {unit}"
+    return f"{count} bytes"
 
 
 def write_samples(run: Run, model: GPT, tokenizer: Tokenizer, seconds: float) -> None:
