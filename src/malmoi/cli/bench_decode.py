@@ -39,6 +39,9 @@ PEER_NAMES = {
     "head.": "lm_head.",
 }  # fmt: skip
 
+PAUSE = 0.1
+"""seconds before each run: the idle threads of the one before look for work for a while"""
+
 Work = Callable[[], tuple[float, list[list[int]]]]
 """Generates once: seconds, and the new ids of each row."""
 
@@ -198,6 +201,7 @@ class _Bench:
         self.progress.label = label
         for _ in range(1 + self.repeats):
             for work, one in zip(works, timed, strict=True):
+                time.sleep(PAUSE)
                 seconds, one.ids = work()
                 one.seconds.append(seconds)
                 self.done += 1

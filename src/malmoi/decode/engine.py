@@ -11,6 +11,7 @@ float32 hardly ever shows in a text, and bfloat16 may.
 from collections import deque
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from malmoi.decode.policy import choose, uniform
 from malmoi.decode.request import Completion, Request
 from malmoi.decode.rows import Rows
 from malmoi.decode.speculate import Drafter, Speculator
+from malmoi.decode.total import log_total
 from malmoi.model import GPT, cache_bytes
 
 SLOTS = 16
@@ -225,10 +227,9 @@ class Engine:
                     else (logits[[start + depth for start, _, _ in going.values()]])
                 )
                 tokens = self._choose(rows, scores)
-                logprobs = scores.log_softmax(-1)
                 for index, (number, row) in enumerate(zip(list(going), rows, strict=True)):
                     # A listener of this very step may have cancelled the row, before or here.
-                    if not row.ended and self._accept(row, tokens[index], logprobs[index]):
+                    if not row.ended and self._accept(row, tokens[index], scores[index]):
                         if not row.ended:
                             ended.append(row.ticket)
                         row.ended = True
@@ -247,12 +248,12 @@ class Engine:
             row.history.forbidden = row.stop_ids if early else ()
             if request.constraint is not None:
                 row.history.allowed = request.constraint.allowed()
+        policy = rows[0].request.policy
         draws = uniform(
             [row.request.seed for row in rows],
             [row.request.sample for row in rows],
             [len(row.completion.ids) for row in rows],
         )
-        policy = rows[0].request.policy
         if all(row.request.policy is policy for row in rows):
             return choose(scores, policy, [row.history for row in rows], draws).tolist()
         return [
@@ -260,17 +261,19 @@ class Engine:
             for i, row in enumerate(rows)
         ]
 
-    def _accept(self, row: _Row, token: int, logprobs: Tensor) -> bool:
+    def _accept(self, row: _Row, token: int, logits: Tensor) -> bool:
         """Add a token to a row; whether the row has ended by it."""
         request, completion = row.request, row.completion
         if token in request.stop_ids:
             completion.finish_reason = "stop"
             return True
         completion.ids.append(token)
-        completion.logprobs.append(float(logprobs[token]))
+        values = logits.numpy()
+        total = np.float32(log_total(values))
+        completion.logprobs.append(float(values[token] - total))
         if request.top_logprobs:
-            best = logprobs.topk(request.top_logprobs)
-            pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            best = logits.topk(request.top_logprobs)
+            pairs = zip(best.indices.tolist(), (best.values - float(total)).tolist(), strict=True)
             completion.top_logprobs.append(list(pairs))
         row.history.append(token)
         row.pending = [token]

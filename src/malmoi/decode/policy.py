@@ -225,9 +225,10 @@ def choose(logits: Tensor, policy: Policy, histories: Sequence[History], draws: 
     chosen = []
     for index, draw in enumerate(draws.tolist()):
         row = rows[index : index + 1]
-        _most_probable(row)  # a penalty could hide that the model is damaged
+        best = _most_probable(row)  # looked for before a penalty hides that the model is damaged
         scores = penalize(row, policy, histories[index : index + 1])
-        best = _most_probable(scores)
+        if scores is not row:
+            best = _most_probable(scores)
         if scores[0, best] == -torch.inf:
             raise ValueError(
                 "nothing may come next: banned ids, no-repeat-ngram, min-new-tokens and the "

@@ -26,6 +26,8 @@ CHUNK = 512
 """tokens of a prompt that are read at once, so that memory does not grow with its length"""
 GROUP = 2048
 """most tokens of several prompts that are read at once"""
+SHORT = 32
+"""tokens of prompts that the stepper reads at once"""
 SMALL = 2e8
 """with fewer multiplications, one thread is quicker than waking others"""
 
@@ -57,12 +59,14 @@ class Rows:
         """tokens read of each row in use"""
         self._exact = self.device.type == "cpu" and self.dtype == torch.float32
         self._context = contextlib.ExitStack()
-        self._stepper = None
+        self._stepper, self._short = None, 0
         if compiled is not False and self.device.type == "cpu":
             from malmoi.model.stepper import Stepper
 
             if Stepper.supports(model):
-                self._stepper = Stepper(model, self.cache, slots * ahead)
+                lanes = max(slots * ahead, min(SHORT, self.capacity))
+                self._stepper = Stepper(model, self.cache, lanes)
+                self._short = min(SHORT, self._stepper.alone)
         self._weights = sum(p.numel() for p in model.blocks.parameters())
 
     def __enter__(self) -> "Rows":
@@ -91,6 +95,33 @@ class Rows:
 
     def _prefill(self, rows: Sequence[int], texts: list[list[int]]) -> Tensor:
         """Read whole texts into rows; logits `[len(texts), V]` after each."""
+        short = [number for number, text in enumerate(texts) if len(text) <= self._short]
+        long = [number for number, text in enumerate(texts) if len(text) > self._short]
+        logits: dict[int, Tensor] = {}
+        if long:
+            found = self._prefill_long([rows[i] for i in long], [texts[i] for i in long])
+            logits |= zip(long, found.unbind(), strict=True)
+        while short:
+            group, size = [], 0
+            while short and size + len(texts[short[0]]) <= self._short:
+                size += len(texts[short[0]])
+                group.append(short.pop(0))
+            found = self._prefill_short([rows[i] for i in group], [texts[i] for i in group])
+            logits |= zip(group, found.unbind(), strict=True)
+        return torch.stack([logits[number] for number in range(len(texts))])
+
+    def _prefill_short(self, rows: list[int], texts: list[list[int]]) -> Tensor:
+        """The same by the stepper, which is quicker for a few tokens."""
+        assert self._stepper is not None
+        ids = [token for text in texts for token in text]
+        slots = [row for row, text in zip(rows, texts, strict=True) for _ in text]
+        places = [place for text in texts for place in range(len(text))]
+        ends = [end - 1 for end in accumulate(len(text) for text in texts)]
+        for row, text in zip(rows, texts, strict=True):
+            self.lengths[row] = len(text)
+        return self._stepper.read(ids, slots, places, ends).clone()
+
+    def _prefill_long(self, rows: Sequence[int], texts: list[list[int]]) -> Tensor:
         if self._stepper is not None:
             self._stepper.rest()
         last: dict[int, Tensor] = {}

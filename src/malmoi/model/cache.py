@@ -6,8 +6,10 @@ a row's length is garbage that the attention mask hides and the row's next token
 numbers therefore do not depend on the other rows.
 """
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,8 +56,7 @@ class KVCache:
     ) -> None:
         self.capacity = capacity or config.context_length
         shape = (config.num_layers, rows, config.num_kv_heads, self.capacity, config.head_size)
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        self.keys, self.values = _zeros(shape, dtype, device), _zeros(shape, dtype, device)
         # The n-gram embeddings of the next token look back at the ids of the last ones.
         self.ids = torch.zeros(rows, self.capacity, dtype=torch.long, device=device)
         self.lengths = torch.zeros(rows, dtype=torch.long, device=device)
@@ -124,6 +125,14 @@ class KVCache:
     def bytes(self) -> int:
         """Size in memory."""
         return 2 * self.keys.nbytes + self.ids.nbytes
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device | str) -> Tensor:
+    """Zeros that on a CPU take memory only where they are written: torch would fill them all."""
+    if torch.device(device).type != "cpu" or not math.prod(shape):
+        return torch.zeros(shape, dtype=dtype, device=device)
+    raw = np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)
+    return torch.from_numpy(raw).view(dtype).view(shape)
 
 
 def cache_bytes(config: ModelConfig, rows: int, capacity: int, dtype: torch.dtype) -> int:

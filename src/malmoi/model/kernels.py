@@ -77,6 +77,8 @@ class Buffers(NamedTuple):
     """`[N, d_ff]`"""
     logits: np.ndarray
     """`[N, V]`"""
+    narrowed: np.ndarray
+    """each thread's room for what it multiplies, in bfloat16 `[P, N, widest]`"""
     cos: np.ndarray
     """`[S, D / 2]`"""
     sin: np.ndarray
@@ -163,19 +165,11 @@ def share(count: int, me: int, team: int) -> tuple[int, int]:
     return count * me // team, count * (me + 1) // team
 
 
-@njit(fastmath=FAST)
-def matmul(
-    out: np.ndarray, x: np.ndarray, matrix: np.ndarray, bias: int, me: int, team: int, add: bool
-) -> None:
-    """`out = x matrix^T + bias` or `out += ...`, as to this thread's columns."""
-    first, last = share(matrix.shape[0], me, team)
-    biases = array1(bias, matrix.shape[0], matrix)
-    for column in range(first, last):
-        weights = matrix[column]
-        shift = widen(biases[column]) if bias else np.float32(0)
-        for lane in range(x.shape[0]):
-            y = dot(weights, x[lane]) + shift
-            out[lane, column] = out[lane, column] + y if add else y
+@njit
+def share_columns(count: int, me: int, team: int) -> tuple[int, int]:
+    """Which of a product's columns are this thread's: by fours, as tiles take them."""
+    first, last = share((count + 3) // 4, me, team)
+    return 4 * first, min(4 * last, count)
 
 
 @njit(fastmath=FAST)
@@ -295,13 +289,16 @@ def attend(
 @njit(fastmath=FAST)
 def activate(inner: np.ndarray, gate: np.ndarray, kind: int) -> None:
     """The feed-forward's activation, in place; `gate` is SwiGLU's other product."""
-    for i in range(inner.shape[0]):
-        x = inner[i]
-        if kind == GELU:  # the tanh form: x (1 + tanh u) / 2 = x / (1 + e^-2u)
+    one, zero = np.float32(1), np.float32(0)
+    if kind == GELU:  # the tanh form: x (1 + tanh u) / 2 = x / (1 + e^-2u)
+        for i in range(inner.shape[0]):
+            x = inner[i]
             u = np.float32(0.7978845608) * (x + np.float32(0.044715) * x * x * x)
-            inner[i] = x / (np.float32(1) + exp(np.float32(-2) * u))
-        elif kind == SWIGLU:
-            g = gate[i]
-            inner[i] = x * g / (np.float32(1) + exp(-g))
-        else:
-            inner[i] = max(x, np.float32(0)) * max(x, np.float32(0))
+            inner[i] = x / (one + exp(np.float32(-2) * u))
+    elif kind == SWIGLU:
+        for i in range(inner.shape[0]):
+            inner[i] *= gate[i] / (one + exp(-gate[i]))
+    else:
+        for i in range(inner.shape[0]):
+            x = max(inner[i], zero)
+            inner[i] = x * x

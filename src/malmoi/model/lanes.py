@@ -13,7 +13,8 @@ import numpy as np
 from numba import njit
 
 from malmoi.model import kernels as K
-from malmoi.model.team import GO, LANES, add, together, wait_for_turn
+from malmoi.model.product import matmul
+from malmoi.model.team import GO, LANES, WANTED, add, together, wait_for_turn
 
 WHOLE, EMBED, NORM1, MIX, NORM2, FEED, FINAL = range(7)
 """what `run` is asked for: everything, or one of the phases between the matrix products"""
@@ -36,6 +37,8 @@ class State(NamedTuple):
     """row of the cache of each lane"""
     positions: np.ndarray
     """place in its row of each lane"""
+    wanted: np.ndarray
+    """the lanes whose logits are wanted"""
     like: np.ndarray
     """an array of the weights' type"""
 
@@ -46,33 +49,35 @@ def forward(me: int, team: int, s: State) -> None:
     lanes = s.counters[LANES]
     top, shape, b, c = s.tables[s.shape.layers], s.shape, s.buffers, s.shape.width
     x, normed, attended, inner = b.x[:lanes], b.normed[me, :lanes], b.attended[:lanes], b.inner
+    room = b.narrowed[me]
     embed(me, team, s)
     together(s.counters, team)
     for layer in range(shape.layers):
         table = s.tables[layer]
         normalise(me, s, table[K.NORM1], table[K.NORM1 + 1])
         matrix = K.array2(table[K.QKV], b.qkv.shape[1], c, s.like)
-        K.matmul(b.qkv[:lanes], normed, matrix, table[K.QKV + 1], me, team, False)
+        matmul(b.qkv[:lanes], normed, matrix, table[K.QKV + 1], me, team, False, room)
         together(s.counters, team)
         mix(me, team, s, layer)
         together(s.counters, team)
         matrix = K.array2(table[K.OUT], c, c, s.like)
-        K.matmul(x, attended, matrix, table[K.OUT + 1], me, team, True)
+        matmul(x, attended, matrix, table[K.OUT + 1], me, team, True, room)
         together(s.counters, team)
         normalise(me, s, table[K.NORM2], table[K.NORM2 + 1])
         matrix = K.array2(table[K.UP], shape.inner, c, s.like)
-        K.matmul(inner[:lanes], normed, matrix, table[K.UP + 1], me, team, False)
+        matmul(inner[:lanes], normed, matrix, table[K.UP + 1], me, team, False, room)
         if shape.activation == K.SWIGLU:
             matrix = K.array2(table[K.GATE], shape.inner, c, s.like)
-            K.matmul(b.gate[:lanes], normed, matrix, table[K.GATE + 1], me, team, False)
+            matmul(b.gate[:lanes], normed, matrix, table[K.GATE + 1], me, team, False, room)
         feed(me, team, s)
         together(s.counters, team)
         matrix = K.array2(table[K.DOWN], c, shape.inner, s.like)
-        K.matmul(x, inner[:lanes], matrix, table[K.DOWN + 1], me, team, True)
+        matmul(x, inner[:lanes], matrix, table[K.DOWN + 1], me, team, True, room)
         together(s.counters, team)
-    normalise(me, s, top[K.FINAL_NORM], top[K.FINAL_NORM + 1])
+    finish(me, s)
+    wanted = s.counters[WANTED]
     matrix = K.array2(top[K.HEAD], shape.vocab, c, s.like)
-    K.matmul(b.logits[:lanes], normed, matrix, 0, me, team, False)
+    matmul(b.logits[:wanted], normed[:wanted], matrix, 0, me, team, False, room)
     together(s.counters, team)
 
 
@@ -94,6 +99,17 @@ def normalise(me: int, s: State, weight: int, bias: int) -> None:
         K.normalise(
             s.buffers.normed[me, lane], s.buffers.x[lane], s.shape.norm, weight, bias, s.like
         )
+
+
+@njit(fastmath=K.FAST)
+def finish(me: int, s: State) -> None:
+    """Norm the lanes whose logits are wanted, side by side."""
+    top = s.tables[s.shape.layers]
+    for index in range(s.counters[WANTED]):
+        K.normalise(
+            s.buffers.normed[me, index], s.buffers.x[s.wanted[index]], s.shape.norm,
+            top[K.FINAL_NORM], top[K.FINAL_NORM + 1], s.like,
+        )  # fmt: skip
 
 
 @njit(fastmath=K.FAST)
@@ -124,7 +140,7 @@ def mix(me: int, team: int, s: State, layer: int) -> None:
 @njit(fastmath=K.FAST)
 def feed(me: int, team: int, s: State) -> None:
     """The activation between the feed-forward's matrices, on this thread's columns."""
-    first, last = K.share(s.shape.inner, me, team)
+    first, last = K.share_columns(s.shape.inner, me, team)  # those it has just multiplied
     for lane in range(s.counters[LANES]):
         inner, gate = s.buffers.inner[lane, first:last], s.buffers.gate[lane, first:last]
         K.activate(inner, gate, s.shape.activation)
@@ -179,7 +195,7 @@ def _compile(sources: int) -> Any:
         elif phase == FEED:
             feed(0, 1, s)
         elif phase == FINAL:
-            normalise(0, s, s.tables[layer, K.FINAL_NORM], s.tables[layer, K.FINAL_NORM + 1])
+            finish(0, s)
         elif me == 0:
             add(s.counters, GO, 1)
             forward(me, team, s)
@@ -194,7 +210,10 @@ def _compile(sources: int) -> Any:
 
 def _checksum() -> int:
     """Of the source files that are compiled."""
-    files = [Path(__file__).with_name(name) for name in ("kernels.py", "team.py", "lanes.py")]
+    files = [
+        Path(__file__).with_name(name)
+        for name in ("kernels.py", "tiles.py", "product.py", "team.py", "lanes.py")
+    ]
     return 1 + (1 << 20) + zlib.crc32(b"".join(file.read_bytes() for file in files))
 
 

@@ -3,6 +3,7 @@
 Shapes: `B` batch, `T` time, `C` d_model, `H` heads, `D` head size, `V` vocabulary.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -131,17 +132,22 @@ class Attention(nn.Module):
         cache.write_spans(self.layer, context.spans, k, v)
         y = torch.empty_like(q)
         for span in context.spans:
-            keys, values = cache.read_span(self.layer, span)
-            queries = q[:, :, span.begin : span.begin + span.count]
-            # A beginning is the usual causal case, a single token sees all; else, a mask.
-            mask = None
-            if span.start and span.count > 1:
-                last = torch.arange(span.start, span.end, device=q.device)
-                mask = torch.arange(span.end, device=q.device) <= last[:, None]
-            y[:, :, span.begin : span.begin + span.count] = F.scaled_dot_product_attention(
-                queries, keys, values, mask, is_causal=not span.start and span.count > 1,
-                scale=self.scale, enable_gqa=self.kv_heads != self.q_heads,
-            )  # fmt: skip
+            k, v = cache.read_span(self.layer, span)
+            if self.kv_heads != self.q_heads:
+                k = k.repeat_interleave(self.q_heads // self.kv_heads, 1)
+                v = v.repeat_interleave(self.q_heads // self.kv_heads, 1)
+            here = slice(span.begin, span.begin + span.count)
+            if span.count * span.end * self.q_heads * q.element_size() > 1 << 26:
+                mask = context.causal_mask(span, q)
+                y[:, :, here] = F.scaled_dot_product_attention(
+                    q[:, :, here], k, v, mask, scale=self.scale
+                )
+                continue
+            # Explicit, as in training: torch's fused kernel is slower on short texts.
+            scores = torch.matmul(q[:, :, here], k.transpose(-1, -2)).mul_(self.scale)
+            if span.count > 1:
+                scores.add_(context.causal_mask(span, scores))
+            y[:, :, here] = torch.matmul(torch.softmax(scores, -1), v)
         return y
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, context: "Context") -> Tensor:
@@ -196,6 +202,15 @@ class Context:
         self.spans: list[Span] = values.get("spans") or []
         self.tap: Tap | None = values.get("tap")
         self.first_values: Tensor | None = None
+        self._masks: dict[tuple[int, int], Tensor] = {}
+
+    def causal_mask(self, span: Span, like: Tensor) -> Tensor:
+        """What hides from a span's tokens those after them: additive `[T, S]`, made once a pass."""
+        key = span.start, span.count
+        if key not in self._masks:
+            mask = torch.full((span.count, span.end), -math.inf, dtype=like.dtype)
+            self._masks[key] = mask.triu_(span.start + 1).to(like.device)
+        return self._masks[key]
 
 
 class Block(nn.Module):

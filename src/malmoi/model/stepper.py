@@ -16,13 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from malmoi.model import kernels as K
+from malmoi.model import tiles
 from malmoi.model.cache import KVCache
 from malmoi.model.gpt import GPT
 from malmoi.model.lanes import EMBED, FEED, FINAL, MIX, NORM1, NORM2, WHOLE, State, run
-from malmoi.model.team import LANES, REST, STOP
+from malmoi.model.team import LANES, STOP, WANTED
 
-WORK = 5e8
-"""bfloat16: from this many multiplications a step on, torch's matrix products are quicker"""
+WORK, TILED_WORK = 5e8, 3e9
+"""bfloat16: from so many multiplications a step on, torch's products are quicker than ours"""
 
 SHARE = 300_000
 """weights that a thread should have to itself: with fewer, meeting the others costs more"""
@@ -51,13 +52,14 @@ class Stepper:
         self._dtype = weight.dtype
         self.alone = lanes  # so many lanes are read without torch
         if weight.dtype == torch.bfloat16:
-            self.alone = max(1, min(lanes, int(WORK / max(weights, 1))))
+            work = TILED_WORK if tiles.AVAILABLE else WORK
+            self.alone = max(1, min(lanes, int(work / max(weights, 1))))
         self._buffers = _make_buffers(model, cache.capacity, lanes, self.threads)
         self._counters = np.zeros(40, np.int64)
         self._state = State(
             self._counters, _shape(model, cache), self._buffers, _addresses(model),
             np.array([cache.keys.data_ptr(), cache.values.data_ptr()]), cache.ids.numpy(),
-            np.zeros(lanes, np.int64), np.zeros(lanes, np.int64),
+            np.zeros(lanes, np.int64), np.zeros(lanes, np.int64), np.zeros(lanes, np.int64),
             np.empty(1, np.float32 if weight.dtype == torch.float32 else np.uint16),
         )  # fmt: skip
         self._memory = (cache.keys, cache.values, cache.ids)  # kept alive: they are read by address
@@ -80,7 +82,16 @@ class Stepper:
         self._counters[:] = 0
         self._counters[STOP] = 1
         run(1, self.threads, self._state, WHOLE, 0)  # compiles, the first time on a machine
-        self._counters[STOP] = 0
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self.rest()
+
+    def _start(self) -> None:
+        self._counters[:] = 0
         self._workers = [
             threading.Thread(
                 target=run, args=(me, self.threads, self._state, WHOLE, 0), daemon=True
@@ -89,39 +100,40 @@ class Stepper:
         ]
         for worker in self._workers:
             worker.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    def rest(self) -> None:
+        """Let the other threads end, so that the processors are free; `read` starts them again."""
         self._counters[STOP] = 1
         for worker in self._workers:
             worker.join()
         self._workers = []
 
-    def rest(self) -> None:
-        """Leave the processors to others until the next `read`."""
-        self._counters[REST] = 1
-
-    def read(self, ids: list[int], slots: list[int], positions: list[int]) -> Tensor:
+    def read(
+        self, ids: list[int], slots: list[int], positions: list[int],
+        wanted: list[int] | None = None,
+    ) -> Tensor:  # fmt: skip
         """Read one token a lane; logits `[N, V]` float32, overwritten by the next call.
 
-        Lanes of one slot have to stand at consecutive positions. The cache's `lengths` stay.
+        Lanes of one slot have to stand at consecutive positions. With `wanted`, only those lanes'
+        logits, in that order. The cache's `lengths` stay.
         """
         count = len(ids)
         state = self._state
         state.slots[:count], state.positions[:count] = slots, positions
         state.ids[slots, positions] = ids
-        self._counters[LANES] = count
+        wanted = list(range(count)) if wanted is None else wanted
+        state.wanted[: len(wanted)] = wanted
         if count > self.alone:
             self.rest()
-            return self._with_torch(count)
-        self._counters[REST] = 0
+        elif len(self._workers) < self.threads - 1:
+            self._start()
+        self._counters[LANES], self._counters[WANTED] = count, len(wanted)
+        if count > self.alone:
+            return self._with_torch(count, len(wanted))
         run(0, self.threads, state, WHOLE, 0)
-        return torch.from_numpy(self._buffers.logits[:count])
+        return torch.from_numpy(self._buffers.logits[: len(wanted)])
 
-    def _with_torch(self, count: int) -> Tensor:
+    def _with_torch(self, count: int, wanted: int) -> Tensor:
         """The same with torch's matrix products, which weigh more the more lanes there are."""
         names = ("x", "qkv", "attended", "inner", "gate")
         arrays = (getattr(self._buffers, name) for name in names)
@@ -148,7 +160,7 @@ class Stepper:
             phase(FEED, layer)
             x += product(inner, block.feed_forward.down)
         phase(FINAL, len(self._model.blocks))
-        return F.linear(normed.to(self._dtype), self._model.output_weight).float()
+        return F.linear(normed[:wanted].to(self._dtype), self._model.output_weight).float()
 
 
 def _layers(model: GPT) -> tuple[list[nn.Module], list[nn.Module]]:
@@ -198,6 +210,9 @@ def _make_buffers(model: GPT, capacity: int, lanes: int, team: int) -> K.Buffers
     steps = torch.arange(half, dtype=torch.float32) / max(half, 1)
     angles = torch.arange(capacity)[:, None] * config.rope_base**-steps
 
+    fours, widest = (lanes + 3) // 4 * 4, max(config.d_model, config.d_ff)
+    narrowed = np.zeros((team, fours, widest), np.uint16)
+
     def room(*sizes: int) -> np.ndarray:
         return np.zeros(sizes, np.float32)
 
@@ -206,7 +221,8 @@ def _make_buffers(model: GPT, capacity: int, lanes: int, team: int) -> K.Buffers
         qkv=room(lanes, config.d_model + 2 * kv), first_values=room(lanes, kv),
         attended=room(lanes, config.d_model), weights=room(team, capacity),
         inner=room(lanes, config.d_ff), gate=room(lanes, config.d_ff),
-        logits=room(lanes, config.vocab_size), cos=angles.cos().numpy(), sin=angles.sin().numpy(),
+        logits=room(lanes, config.vocab_size), narrowed=narrowed,
+        cos=angles.cos().numpy(), sin=angles.sin().numpy(),
     )  # fmt: skip
 
 

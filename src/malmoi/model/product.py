@@ -1,0 +1,110 @@
+"""The matrix product for a few lanes: every row of weights is fetched once, used for all of them.
+
+One lane is a plain sum. For several, float32 takes four lanes at a time, each in the very order of
+the plain sum; bfloat16 takes `tiles.py` where the processor can.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+
+from malmoi.model import kernels as K
+from malmoi.model import tiles
+
+ROWS = 16
+"""rows of weights used for all lanes before the next are fetched"""
+
+
+@njit(fastmath=K.FAST)
+def dot4(a: np.ndarray, x: np.ndarray) -> Any:
+    """`dot` of one row with four lanes `[4, n]`, each summed in the very order of `dot`."""
+    p, q, r, s = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+    x0, x1, x2, x3 = x[0], x[1], x[2], x[3]
+    for i in range(x0.shape[0]):
+        weight = K.widen(a[i])
+        p += weight * x0[i]
+        q += weight * x1[i]
+        r += weight * x2[i]
+        s += weight * x3[i]
+    return p, q, r, s
+
+
+@njit(fastmath=K.FAST)
+def matmul(
+    out: np.ndarray, x: np.ndarray, matrix: np.ndarray, bias: int, me: int, team: int, add: bool,
+    narrowed: np.ndarray,
+) -> None:  # fmt: skip
+    """`out = x matrix^T + bias` or `out += ...`, as to this thread's columns.
+
+    A few rows of weights at a time, so that they are near for all lanes. `narrowed` is this
+    thread's room for `x` in bfloat16, which has its own way for several lanes.
+    """
+    columns = matrix.shape[0]
+    lanes = x.shape[0]
+    first, last = K.share_columns(columns, me, team)
+    biases = K.array1(bias, columns, matrix)
+    tiled = 0
+    if lanes > 1:
+        tiled = tiled_columns(out, x, matrix, first, last, add, narrowed)
+    fours = lanes - lanes % 4
+    for block in range(first + tiled, last, ROWS):
+        end = min(block + ROWS, last)
+        for lane in range(0, fours, 4):
+            for column in range(block, end):
+                p, q, r, s = dot4(matrix[column], x[lane : lane + 4])
+                put(out, lane, column, p, add)
+                put(out, lane + 1, column, q, add)
+                put(out, lane + 2, column, r, add)
+                put(out, lane + 3, column, s, add)
+        for lane in range(fours, lanes):
+            for column in range(block, end):
+                put(out, lane, column, K.dot(matrix[column], x[lane]), add)
+    if bias:
+        for lane in range(lanes):
+            for column in range(first, last):
+                out[lane, column] += K.widen(biases[column])
+
+
+@njit(inline="always")
+def put(out: np.ndarray, lane: int, column: int, y: float, add: bool) -> None:
+    """Set or add one result."""
+    out[lane, column] = out[lane, column] + y if add else y
+
+
+def tiled_columns(
+    out: Any, x: Any, matrix: Any, first: int, last: int, add: bool, narrowed: Any
+) -> Any:
+    """Do as many of the columns from `first` on as `tiles.py` can; how many they are."""
+    raise NotImplementedError("compiled only")
+
+
+@overload(tiled_columns)
+def _tiled_columns(out, x, matrix, first, last, add, narrowed):  # type: ignore[no-untyped-def]
+    if not tiles.AVAILABLE or matrix.dtype != types.uint16:
+        return lambda out, x, matrix, first, last, add, narrowed: 0
+
+    def by_tiles(out, x, matrix, first, last, add, narrowed):  # type: ignore[no-untyped-def]
+        lanes, size = x.shape
+        if size % tiles.STEP:
+            return 0
+        flat = narrowed.reshape(-1)[: (lanes + 3) // 4 * 4 * size].reshape(-1, size)
+        for lane in range(lanes):
+            for i in range(size):
+                flat[lane, i] = K.narrow(x[lane, i], flat)
+        sums = np.empty(16, np.float32)
+        count = (last - first) // 4 * 4
+        for block in range(first, first + count, ROWS):
+            for lane in range(0, lanes, 4):
+                for column in range(block, min(block + ROWS, first + count), 4):
+                    tiles.tile(
+                        matrix[column:].ctypes.data, flat[lane:].ctypes.data, size,
+                        sums.ctypes.data,
+                    )  # fmt: skip
+                    for i in range(min(4, lanes - lane)):
+                        for j in range(4):
+                            put(out, lane + i, column + j, sums[4 * i + j], add)
+        return count
+
+    return by_tiles
