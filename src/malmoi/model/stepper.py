@@ -35,7 +35,7 @@ class Stepper:
     Use it as a context: the other threads of the team live inside it.
 
     Args:
-        model: on the CPU, in float32 or bfloat16. Its weights may change in place meanwhile.
+        model: one that it `supports`. Its weights may change in place meanwhile.
         cache: where keys and values are; of the model's type.
         lanes: the most tokens to be read at once.
         threads: of the team; when not given, torch's number or as many as have enough to do.
@@ -43,8 +43,7 @@ class Stepper:
     """
 
     def __init__(self, model: GPT, cache: KVCache, lanes: int, threads: int | None = None) -> None:
-        assert self.supports(model)
-        weights = _multiplied(model)
+        weights = multiplied(model)
         self.threads = threads or min(torch.get_num_threads(), 1 + weights // SHARE)
         self.lanes = lanes
         self._model = model  # its weights are read by address
@@ -69,13 +68,17 @@ class Stepper:
     def supports(model: GPT) -> bool:
         """Whether the loops know this model: on the CPU, of a type they read, all layers plain."""
         weight = model.output_weight
-        linears, tables = _layers(model)
+        linears, tables, others = _layers(model)
         return (
             weight.device.type == "cpu"
             and weight.dtype in (torch.float32, torch.bfloat16)
             and all(type(module) is nn.Linear for module in linears)
             and all(type(module) is nn.Embedding for module in tables)
-            and all(parameter.dtype == weight.dtype for parameter in model.parameters())
+            and all(
+                parameter is None or parameter.dtype == weight.dtype
+                for module in linears + tables + others
+                for parameter in module._parameters.values()
+            )
         )
 
     def __enter__(self) -> "Stepper":
@@ -163,21 +166,23 @@ class Stepper:
         return F.linear(normed[:wanted].to(self._dtype), self._model.output_weight).float()
 
 
-def _layers(model: GPT) -> tuple[list[nn.Module], list[nn.Module]]:
-    """What the loops take for plain matrices: the linear layers, and the tables."""
+def _layers(model: GPT) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:
+    """What the loops take for plain: the linear layers, the tables, and all other parameters'."""
     block: Any
     linears: list[nn.Module] = [] if model.config.tie_embeddings else [model.head]
+    others: list[nn.Module] = [model.final_norm]
     for block in model.blocks:
-        linears += [block.attention.qkv, block.attention.out]
-        linears += [block.feed_forward.up, block.feed_forward.down]
+        attention, feed_forward = block.attention, block.feed_forward
+        linears += [attention.qkv, attention.out, feed_forward.up, feed_forward.down]
         if model.config.activation == "swiglu":
-            linears.append(block.feed_forward.gate)
+            linears.append(feed_forward.gate)
+        others += [block.attention_norm, block.feed_forward_norm, attention]
     tables: list[nn.Module] = [model.token_embedding]
     if model.config.position == "learned":
         tables.append(model.position_embedding)
     if model.config.ngram_orders:
         tables += list(model.ngram_embedding.tables)
-    return linears, tables
+    return linears, tables, others
 
 
 def _shape(model: GPT, cache: KVCache) -> K.Shape:
@@ -194,12 +199,10 @@ def _shape(model: GPT, cache: KVCache) -> K.Shape:
     )  # fmt: skip
 
 
-def _multiplied(model: GPT) -> int:
-    """Weights that are multiplied for each token, those that are only looked up left out."""
-    looked_up: list[nn.Module] = [model.token_embedding]
-    looked_up += [model.ngram_embedding] if model.config.ngram_orders else []
-    weights = sum(p.numel() for p in model.parameters())
-    weights -= sum(p.numel() for module in looked_up for p in module.parameters())
+def multiplied(model: GPT) -> int:
+    """Weights that are multiplied for each token; those that are only looked up do not count."""
+    linears: list[Any] = _layers(model)[0]
+    weights = sum(module.weight.numel() for module in linears)
     return weights + (model.output_weight.numel() if model.config.tie_embeddings else 0)
 
 
