@@ -20,7 +20,7 @@ from torch import Tensor
 
 from malmoi.cli.bench import Part, Scale
 from malmoi.cli.progress import Progress
-from malmoi.decode import Engine, Request, complete, generate
+from malmoi.decode import Request, complete, generate
 from malmoi.decode.policy import Policy
 from malmoi.decode.speculate import PromptLookup, Speculator
 from malmoi.model import GPT, build
@@ -123,25 +123,20 @@ class _Bench:
         mixed = [Request(prompt, GREEDY, most) for prompt, most in pairs]
         prompts = self._prompts([mean] * s.requests, s.vocab)
         level = [Request(prompt, GREEDY, mean_new) for prompt in prompts]
-        capacity = max(len(r.prompt) + r.max_new_tokens for r in mixed + level)
-        # One engine for both, so that neither pays for making the cache.
-        with Engine(self.model, slots=s.batch, capacity=capacity) as engine:
 
-            def serve(requests: list[Request], together: int) -> Work:
-                def work() -> tuple[float, list[list[int]]]:
-                    begin, done = time.perf_counter(), []
-                    for first in range(0, len(requests), together):
-                        group = requests[first : first + together]
-                        done += [engine.add(request)[1] for request in group]
-                        engine.run()
-                    return time.perf_counter() - begin, [completion.ids for completion in done]
+        def serve(requests: list[Request], together: int) -> Work:
+            def work() -> tuple[float, list[list[int]]]:
+                begin, done = time.perf_counter(), []
+                for first in range(0, len(requests), together):
+                    group = requests[first : first + together]
+                    done += complete(self.model, group, slots=s.batch)
+                return time.perf_counter() - begin, [completion.ids for completion in done]
 
-                return work
+            return work
 
-            works = [serve(mixed, s.requests), serve(level, s.batch)]
-            ours, fixed = self._alternate(name, works)
-            cache = {"cache_mib": engine.cache_bytes / 2**20}
-        return {name: _speed(ours, fixed, "fixed batches", 0.85, same=False) | cache}
+        works = [serve(mixed, s.requests), serve(level, s.batch)]
+        ours, fixed = self._alternate(name, works)
+        return {name: _speed(ours, fixed, "fixed batches", 0.85, same=False)}
 
     def policy(self) -> dict[str, Any]:
         """What all transforms together add to a greedy step, as a share of it."""

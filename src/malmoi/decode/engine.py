@@ -249,11 +249,13 @@ class Engine:
             if request.constraint is not None:
                 row.history.allowed = request.constraint.allowed()
         policy = rows[0].request.policy
-        draws = uniform(
-            [row.request.seed for row in rows],
-            [row.request.sample for row in rows],
-            [len(row.completion.ids) for row in rows],
-        )
+        draws = torch.zeros(len(rows), dtype=torch.float64)
+        if any(row.request.policy.temperature for row in rows):
+            draws = uniform(
+                [row.request.seed for row in rows],
+                [row.request.sample for row in rows],
+                [len(row.completion.ids) for row in rows],
+            )
         if all(row.request.policy is policy for row in rows):
             return choose(scores, policy, [row.history for row in rows], draws).tolist()
         return [

@@ -14,9 +14,9 @@ from numba import njit
 
 from malmoi.model import kernels as K
 from malmoi.model.product import matmul
-from malmoi.model.team import GO, LANES, WANTED, add, together, wait_for_turn
+from malmoi.model.team import GO, LANES, READY, WANTED, add, together, wait_for_turn
 
-WHOLE, EMBED, NORM1, MIX, NORM2, FEED, FINAL = range(7)
+WHOLE, EMBED, NORM1, MIX, NORM2, FEED, FINAL, NOTHING = range(8)
 """what `run` is asked for: everything, or one of the phases between the matrix products"""
 
 
@@ -182,7 +182,7 @@ def _compile(sources: int) -> Any:
     @njit(nogil=True, cache=True)
     def run(me: int, team: int, s: State, phase: int, layer: int) -> None:
         """The leader (thread 0) works once; the others as often as it does, until told to end."""
-        if me == sources:  # never: numba's cache looks at this file alone, and at this number
+        if me == sources or phase == NOTHING:  # numba's cache looks at this file, and `sources`
             return
         if phase == EMBED:
             embed(0, 1, s)
@@ -197,10 +197,12 @@ def _compile(sources: int) -> Any:
         elif phase == FINAL:
             finish(0, s)
         elif me == 0:
-            add(s.counters, GO, 1)
+            if team > 1:
+                add(s.counters, GO, 1)
             forward(me, team, s)
         else:
-            turn = 1  # a thread that wakes late has not missed it
+            add(s.counters, READY, 1)
+            turn = 1  # the leader does not wait for a thread that is not ready
             while wait_for_turn(s.counters, turn):
                 forward(me, team, s)
                 turn += 1

@@ -6,7 +6,12 @@ the same `KVCache`: for few lanes all of it in the loops of `lanes.py`, for many
 products in between. Only on the CPU, in float32 or bfloat16.
 """
 
+import contextlib
+import ctypes
+import os
+import sys
 import threading
+import time
 from types import TracebackType
 from typing import Any
 
@@ -19,14 +24,21 @@ from malmoi.model import kernels as K
 from malmoi.model import tiles
 from malmoi.model.cache import KVCache
 from malmoi.model.gpt import GPT
-from malmoi.model.lanes import EMBED, FEED, FINAL, MIX, NORM1, NORM2, WHOLE, State, run
-from malmoi.model.team import LANES, STOP, WANTED
+from malmoi.model.lanes import EMBED, FEED, FINAL, MIX, NORM1, NORM2, NOTHING, WHOLE, State, run
+from malmoi.model.team import LANES, READY, REST, STOP, WANTED
 
 WORK, TILED_WORK = 5e8, 3e9
 """bfloat16: from so many multiplications a step on, torch's products are quicker than ours"""
 
 SHARE = 300_000
 """weights that a thread should have to itself: with fewer, meeting the others costs more"""
+
+PATIENCE = 2e8
+"""multiplications, some milliseconds, that one thread does before others are called: they take as
+long to come, which a short answer of a small model is not worth"""
+
+WAIT = 0.01
+"""seconds that they are waited for; after that one thread goes on alone"""
 
 
 class Stepper:
@@ -43,8 +55,8 @@ class Stepper:
     """
 
     def __init__(self, model: GPT, cache: KVCache, lanes: int, threads: int | None = None) -> None:
-        weights = multiplied(model)
-        self.threads = threads or min(torch.get_num_threads(), 1 + weights // SHARE)
+        self._work, self._weights = 0, multiplied(model)
+        self.threads = threads or min(torch.get_num_threads(), 1 + self._weights // SHARE)
         self.lanes = lanes
         self._model = model  # its weights are read by address
         weight = model.output_weight
@@ -52,11 +64,10 @@ class Stepper:
         self.alone = lanes  # so many lanes are read without torch
         if weight.dtype == torch.bfloat16:
             work = TILED_WORK if tiles.AVAILABLE else WORK
-            self.alone = max(1, min(lanes, int(work / max(weights, 1))))
+            self.alone = max(1, min(lanes, int(work / max(self._weights, 1))))
         self._buffers = _make_buffers(model, cache.capacity, lanes, self.threads)
-        self._counters = np.zeros(40, np.int64)
         self._state = State(
-            self._counters, _shape(model, cache), self._buffers, _addresses(model),
+            np.zeros(56, np.int64), _shape(model, cache), self._buffers, _addresses(model),
             np.array([cache.keys.data_ptr(), cache.values.data_ptr()]), cache.ids.numpy(),
             np.zeros(lanes, np.int64), np.zeros(lanes, np.int64), np.zeros(lanes, np.int64),
             np.empty(1, np.float32 if weight.dtype == torch.float32 else np.uint16),
@@ -82,34 +93,39 @@ class Stepper:
         )
 
     def __enter__(self) -> "Stepper":
-        self._counters[:] = 0
-        self._counters[STOP] = 1
-        run(1, self.threads, self._state, WHOLE, 0)  # compiles, the first time on a machine
+        run(0, 1, self._state, NOTHING, 0)  # compiles, the first time on a machine
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
-        self.rest()
+        self._state.counters[STOP] = 1
+        self._workers = []
 
     def _start(self) -> None:
-        self._counters[:] = 0
+        """Start the other threads, which may be a while: a processor that sleeps wakes slowly."""
+        counters = np.zeros_like(self._state.counters)  # threads that still end keep their own
+        self._state = self._state._replace(counters=counters)
         self._workers = [
-            threading.Thread(
-                target=run, args=(me, self.threads, self._state, WHOLE, 0), daemon=True
-            )
+            threading.Thread(target=run, args=(me, self.threads, self._state, WHOLE, 0))
             for me in range(1, self.threads)
         ]
         for worker in self._workers:
+            worker.daemon = True
             worker.start()
+        elsewhere = _other_processors()
+        for worker in self._workers if elsewhere else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(worker.native_id or 0, elsewhere)
+
+        end = time.monotonic() + WAIT
+        while self._state.counters[READY] < self.threads - 1 and time.monotonic() < end:
+            time.sleep(1e-4)
 
     def rest(self) -> None:
-        """Let the other threads end, so that the processors are free; `read` starts them again."""
-        self._counters[STOP] = 1
-        for worker in self._workers:
-            worker.join()
-        self._workers = []
+        """Let the other threads doze until the next `read`, so that the processors are free."""
+        self._state.counters[REST] = 1
 
     def read(
         self, ids: list[int], slots: list[int], positions: list[int],
@@ -121,19 +137,23 @@ class Stepper:
         logits, in that order. The cache's `lengths` stay.
         """
         count = len(ids)
+        if count > self.alone:
+            self.rest()
+        else:
+            self._work += count * self._weights
+            if self.threads > 1 and not self._workers and self._work > PATIENCE:
+                self._start()
+            self._state.counters[REST] = 0
         state = self._state
         state.slots[:count], state.positions[:count] = slots, positions
         state.ids[slots, positions] = ids
         wanted = list(range(count)) if wanted is None else wanted
         state.wanted[: len(wanted)] = wanted
-        if count > self.alone:
-            self.rest()
-        elif len(self._workers) < self.threads - 1:
-            self._start()
-        self._counters[LANES], self._counters[WANTED] = count, len(wanted)
+        state.counters[LANES], state.counters[WANTED] = count, len(wanted)
         if count > self.alone:
             return self._with_torch(count, len(wanted))
-        run(0, self.threads, state, WHOLE, 0)
+        ready = state.counters[READY] == self.threads - 1
+        run(0, self.threads if ready else 1, state, WHOLE, 0)
         return torch.from_numpy(self._buffers.logits[: len(wanted)])
 
     def _with_torch(self, count: int, wanted: int) -> Tensor:
@@ -164,6 +184,17 @@ class Stepper:
             x += product(inner, block.feed_forward.down)
         phase(FINAL, len(self._model.blocks))
         return F.linear(normed[:wanted].to(self._dtype), self._model.output_weight).float()
+
+
+def _other_processors() -> set[int]:
+    """Those that this thread is not on; empty where the system does not tell.
+
+    A new thread and its maker are often left on one processor, and it takes the system tens of
+    milliseconds to part two threads that hardly ever sleep: a whole answer of a small model.
+    """
+    if sys.platform != "linux":
+        return set()
+    return os.sched_getaffinity(0) - {ctypes.CDLL(None).sched_getcpu()}
 
 
 def _layers(model: GPT) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:

@@ -13,7 +13,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 # Places in the team's shared memory, a cache line apart.
-GO, LANES, WANTED, STOP, ARRIVED = range(0, 40, 8)
+GO, LANES, WANTED, STOP, ARRIVED, READY, REST = range(0, 56, 8)
 PATIENCE = 2000  # looks at a counter before the processor is offered to others
 DOZE = 200_000  # looks, about a millisecond, before a thread without work begins to sleep
 
@@ -93,7 +93,7 @@ def wait_for_turn(counters: np.ndarray, turn: int) -> bool:
         if load(counters, STOP):
             return False
         looks += 1
-        if looks > DOZE:
+        if looks > DOZE or load(counters, REST):
             _doze()
         elif looks > PATIENCE:
             _yield()
