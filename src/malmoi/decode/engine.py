@@ -83,6 +83,7 @@ class Engine:
         self._speculator = speculator
         ahead = 1 + (speculator.ahead if speculator else 0)
         self._rows = Rows(model, slots, self.capacity, ahead=ahead, compiled=compiled)
+        self._together = max(1, slots // 8)
         self._batch: list[_Row] = []
         self._waiting: deque[_Row] = deque()
         self._nothing_asked: list[int] = []  # tickets of requests for no tokens
@@ -170,7 +171,8 @@ class Engine:
 
     def _admit(self) -> list[int]:
         count = min(self._rows.free, len(self._waiting))
-        if not count:
+        # Prompts read together cost less than one by one, so a large batch waits for a few places.
+        if not count or (self._batch and count < min(self._together, len(self._waiting))):
             return []
         # By length, so that prompts which are read together have little padding.
         new = sorted(
