@@ -50,12 +50,14 @@ class Stepper:
         model: one that it `supports`. Its weights may change in place meanwhile.
         cache: where keys and values are; of the model's type.
         lanes: the most tokens to be read at once.
-        threads: of the team; when not given, torch's number or as many as have enough to do.
+        threads: of the team; when not given, torch's number or as many as have enough to do,
+            once there is some.
 
     """
 
     def __init__(self, model: GPT, cache: KVCache, lanes: int, threads: int | None = None) -> None:
-        self._work, self._weights = 0, multiplied(model)
+        self._weights = multiplied(model)
+        self._work = PATIENCE if threads else 0  # a team that was asked for comes at once
         self.threads = threads or min(torch.get_num_threads(), 1 + self._weights // SHARE)
         self.lanes = lanes
         self._model = model  # its weights are read by address
