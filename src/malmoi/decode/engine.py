@@ -43,6 +43,13 @@ class _Row:
     """what was chosen last and is to be read next"""
     ended: bool = False
 
+    @property
+    def plain(self) -> bool:
+        """Whether the next token is simply the most probable one."""
+        policy, history = self.request.policy, self.history
+        rules = policy.penalizes or history.forbidden or history.allowed is not None
+        return policy.temperature == 0 and not rules
+
 
 class Engine:
     """A batch that requests join and leave. Use it as a context: its threads live inside it.
@@ -83,7 +90,7 @@ class Engine:
         self._speculator = speculator
         ahead = 1 + (speculator.ahead if speculator else 0)
         self._rows = Rows(model, slots, self.capacity, ahead=ahead, compiled=compiled)
-        self._together = max(1, slots // 8)
+        self._together = max(1, slots // 4)
         self._batch: list[_Row] = []
         self._waiting: deque[_Row] = deque()
         self._nothing_asked: list[int] = []  # tickets of requests for no tokens
@@ -214,6 +221,7 @@ class Engine:
         `counts` are (row, tokens read), in the order of `logits`.
         """
         ended: list[int] = []  # tickets
+        summary = self._rows.summary
         with self._rows.choosing():
             going = {}  # row -> (where its logits are, how many, what was proposed)
             start = 0
@@ -223,15 +231,13 @@ class Engine:
             depth = 0
             while going:
                 rows = [self._batch[number] for number in going]
-                scores = (
-                    logits
-                    if len(going) == len(logits)
-                    else (logits[[start + depth for start, _, _ in going.values()]])
-                )
-                tokens = self._choose(rows, scores)
+                places = [start + depth for start, _, _ in going.values()]
+                tokens = self._choose(rows, logits, places)
                 for index, (number, row) in enumerate(zip(list(going), rows, strict=True)):
                     # A listener of this very step may have cancelled the row, before or here.
-                    if not row.ended and self._accept(row, tokens[index], scores[index]):
+                    place = places[index]
+                    total = float(summary[1][place]) if summary else None
+                    if not row.ended and self._accept(row, tokens[index], logits[place], total):
                         if not row.ended:
                             ended.append(row.ticket)
                         row.ended = True
@@ -243,13 +249,19 @@ class Engine:
         self._leave()
         return ended
 
-    def _choose(self, rows: list[_Row], scores: Tensor) -> list[int]:
+    def _choose(self, rows: list[_Row], logits: Tensor, places: list[int]) -> list[int]:
+        """The next id of each row from its place in the logits."""
         for row in rows:
             request = row.request
             early = len(row.completion.ids) < request.min_new_tokens
             row.history.forbidden = row.stop_ids if early else ()
             if request.constraint is not None:
                 row.history.allowed = request.constraint.allowed()
+        if self._rows.summary is not None and all(row.plain for row in rows):
+            best, totals = self._rows.summary
+            if np.isfinite(totals[places]).all():  # else, `choose` says what is wrong
+                return best[places].tolist()
+        scores = logits if len(places) == len(logits) else logits[places]
         policy = rows[0].request.policy
         draws = torch.zeros(len(rows), dtype=torch.float64)
         if any(row.request.policy.temperature for row in rows):
@@ -265,19 +277,22 @@ class Engine:
             for i, row in enumerate(rows)
         ]
 
-    def _accept(self, row: _Row, token: int, logits: Tensor) -> bool:
-        """Add a token to a row; whether the row has ended by it."""
+    def _accept(self, row: _Row, token: int, logits: Tensor, total: float | None) -> bool:
+        """Add a token to a row; whether the row has ended by it.
+
+        `total` is the logarithm of the sum of the logits' exponentials, where it is known.
+        """
         request, completion = row.request, row.completion
         if token in request.stop_ids:
             completion.finish_reason = "stop"
             return True
         completion.ids.append(token)
         values = logits.numpy()
-        total = np.float32(log_total(values))
-        completion.logprobs.append(float(values[token] - total))
+        total = log_total(values) if total is None else total
+        completion.logprobs.append(float(values[token] - np.float32(total)))
         if request.top_logprobs:
             best = logits.topk(request.top_logprobs)
-            pairs = zip(best.indices.tolist(), (best.values - float(total)).tolist(), strict=True)
+            pairs = zip(best.indices.tolist(), (best.values - total).tolist(), strict=True)
             completion.top_logprobs.append(list(pairs))
         row.history.append(token)
         row.pending = [token]

@@ -16,6 +16,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -55,6 +56,8 @@ class Rows:
         self.cache = KVCache(
             model.config, slots, self.capacity, dtype=self.dtype, device=self.device
         )
+        self.summary: tuple[np.ndarray, np.ndarray] | None = None
+        """of the rows `read` last, where the stepper did: its most probable ids and totals"""
         self.lengths: list[int] = []
         """tokens read of each row in use"""
         self._exact = self.device.type == "cpu" and self.dtype == torch.float32
@@ -88,6 +91,7 @@ class Rows:
         The last `capacity` tokens of each are read.
         """
         assert len(prompts) <= self.free
+        self.summary = None
         kept = [list(prompt[-self.capacity :]) for prompt in prompts]
         first = len(self.lengths)
         self.lengths += [0] * len(kept)
@@ -156,12 +160,14 @@ class Rows:
         Valid until the next call. Use `slide` before, and `rewind` after, where needed.
         """
         assert len(tokens) == len(self.lengths)
+        self.summary = None
         counts = [len(ids) for ids in tokens]
         flat = [token for ids in tokens for token in ids]
         if self._stepper is not None and len(flat) <= self._stepper.lanes:
             slots = [row for row, count in enumerate(counts) for _ in range(count)]
             places = [at + i for at, n in zip(self.lengths, counts, strict=True) for i in range(n)]
             logits = self._stepper.read(flat, slots, places)
+            self.summary = self._stepper.summary
         elif max(counts) == 1:
             view = self.cache.rows(slice(0, len(tokens)))
             view.lengths[:] = torch.tensor(self.lengths)

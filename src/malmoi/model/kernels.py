@@ -25,6 +25,7 @@ FAST = {"reassoc", "contract", "nsz", "arcp"}
 LOG2_E, LN2_HIGH, LN2_LOW = (np.float32(x) for x in (1.44269504, 0.693359375, -2.12194440e-4))
 LAYERNORM, RMSNORM, PLAIN, NO_NORM = range(4)
 GELU, SWIGLU, RELU2 = range(3)
+BLOCK = 2048  # logits summed by one thread: always the same ones, so that sums are the same, too
 # Columns of the table of addresses: one row a layer, and one more for what is not in a layer.
 COLUMNS = (
     "norm1", "norm1_bias", "norm2", "norm2_bias", "qkv", "qkv_bias", "out", "out_bias", "gate",
@@ -77,6 +78,12 @@ class Buffers(NamedTuple):
     """`[N, d_ff]`"""
     logits: np.ndarray
     """`[N, V]`"""
+    partial: np.ndarray
+    """of each block of `BLOCK` logits: largest, its id, sum of exponentials `[N, V / BLOCK, 3]`"""
+    best: np.ndarray
+    """id of the largest logit `[N]`"""
+    totals: np.ndarray
+    """log of the sum of the logits' exponentials `[N]`"""
     narrowed: np.ndarray
     """each thread's room for what it multiplies, in bfloat16 `[P, N, widest]`"""
     cos: np.ndarray
@@ -302,3 +309,35 @@ def activate(inner: np.ndarray, gate: np.ndarray, kind: int) -> None:
         for i in range(inner.shape[0]):
             x = max(inner[i], zero)
             inner[i] = x * x
+
+
+@njit(fastmath=FAST)
+def summarise(partial: np.ndarray, logits: np.ndarray, first: int) -> None:
+    """Largest logit, its id, and the sum of exponentials beside it, of a block from `first` on."""
+    largest = np.float32(-np.inf)
+    for i in range(logits.shape[0]):
+        largest = max(largest, logits[i])
+    place = 0
+    for i in range(logits.shape[0] - 1, -1, -1):
+        if logits[i] == largest:
+            place = i
+    total = np.float32(0)
+    for i in range(logits.shape[0]):
+        total += exp(logits[i] - largest)
+    # Everything minus infinity: nothing of it counts. NaN is not smaller than anything.
+    if largest == np.float32(-np.inf) and not np.isnan(total):
+        total = np.float32(0)
+    partial[0], partial[1], partial[2] = largest, np.float64(first + place), total
+
+
+@njit
+def merge(partial: np.ndarray) -> tuple[int, float]:
+    """The id of the largest of all blocks, and the logarithm of the sum of all exponentials."""
+    best = 0
+    for block in range(1, partial.shape[0]):
+        if partial[block, 0] > partial[best, 0]:
+            best = block
+    total = 0.0
+    for block in range(partial.shape[0]):
+        total += partial[block, 2] * np.exp(partial[block, 0] - partial[best, 0])
+    return int(partial[best, 1]), partial[best, 0] + np.log(total)

@@ -79,6 +79,16 @@ def forward(me: int, team: int, s: State) -> None:
     matrix = K.array2(top[K.HEAD], shape.vocab, c, s.like)
     matmul(b.logits[:wanted], normed[:wanted], matrix, 0, me, team, False, room)
     together(s.counters, team)
+    blocks = b.partial.shape[1]
+    first, last = K.share(wanted * blocks, me, team)
+    for task in range(first, last):
+        lane, block = divmod(task, blocks)
+        start = block * K.BLOCK
+        K.summarise(b.partial[lane, block], b.logits[lane, start : start + K.BLOCK], start)
+    together(s.counters, team)
+    if me == 0:
+        for lane in range(wanted):
+            b.best[lane], b.totals[lane] = K.merge(b.partial[lane])
 
 
 @njit(fastmath=K.FAST)

@@ -76,6 +76,9 @@ class Stepper:
         )  # fmt: skip
         self._memory = (cache.keys, cache.values, cache.ids)  # kept alive: they are read by address
         self._workers: list[threading.Thread] = []
+        self.summary: tuple[np.ndarray, np.ndarray] | None = None
+        """of what was read last: the most probable ids, and the logarithms of the sums of the
+        logits' exponentials; None where torch multiplied"""
 
     @staticmethod
     def supports(model: GPT) -> bool:
@@ -152,10 +155,12 @@ class Stepper:
         wanted = list(range(count)) if wanted is None else wanted
         state.wanted[: len(wanted)] = wanted
         state.counters[LANES], state.counters[WANTED] = count, len(wanted)
+        self.summary = None
         if count > self.alone:
             return self._with_torch(count, len(wanted))
         ready = state.counters[READY] == self.threads - 1
         run(0, self.threads if ready else 1, state, WHOLE, 0)
+        self.summary = self._buffers.best[: len(wanted)], self._buffers.totals[: len(wanted)]
         return torch.from_numpy(self._buffers.logits[: len(wanted)])
 
     def _with_torch(self, count: int, wanted: int) -> Tensor:
@@ -258,6 +263,8 @@ def _make_buffers(model: GPT, capacity: int, lanes: int, team: int) -> K.Buffers
         attended=room(lanes, config.d_model), weights=room(team, capacity),
         inner=room(lanes, config.d_ff), gate=room(lanes, config.d_ff),
         logits=room(lanes, config.vocab_size), narrowed=narrowed,
+        partial=np.zeros((lanes, -(-config.vocab_size // K.BLOCK), 3)),
+        best=np.zeros(lanes, np.int64), totals=room(lanes),
         cos=angles.cos().numpy(), sin=angles.sin().numpy(),
     )  # fmt: skip
 
