@@ -27,7 +27,7 @@ VERBS = {
     "generate": "continue prompts",
     "chat": "talk with a model",
     "score": "how probable a model finds given texts",
-    "bench": "measure the speed of training on this machine",
+    "bench": "measure the speed of training and generating on this machine",
 }
 
 HELP = """\

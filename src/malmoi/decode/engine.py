@@ -181,10 +181,7 @@ class Engine:
         # Prompts read together cost less than one by one, so a large batch waits for a few places.
         if not count or (self._batch and count < min(self._together, len(self._waiting))):
             return []
-        # By length, so that prompts which are read together have little padding.
-        new = sorted(
-            (self._waiting.popleft() for _ in range(count)), key=lambda row: len(row.request.prompt)
-        )
+        new = [self._waiting.popleft() for _ in range(count)]
         logits = self._rows.admit([row.request.prompt for row in new])
         first = len(self._batch)
         self._batch += new

@@ -48,7 +48,7 @@ def forward(me: int, team: int, s: State) -> None:
     """One thread's share of reading `LANES` lanes; the logits are in the buffers at the end."""
     lanes = s.counters[LANES]
     top, shape, b, c = s.tables[s.shape.layers], s.shape, s.buffers, s.shape.width
-    x, normed, attended, inner = b.x[:lanes], b.normed[me, :lanes], b.attended[:lanes], b.inner
+    normed = b.normed[me]
     room = b.narrowed[me]
     embed(me, team, s)
     together(s.counters, team)
@@ -56,28 +56,28 @@ def forward(me: int, team: int, s: State) -> None:
         table = s.tables[layer]
         normalise(me, s, table[K.NORM1], table[K.NORM1 + 1])
         matrix = K.array2(table[K.QKV], b.qkv.shape[1], c, s.like)
-        matmul(b.qkv[:lanes], normed, matrix, table[K.QKV + 1], me, team, False, room)
+        matmul(b.qkv, normed, lanes, matrix, table[K.QKV + 1], me, team, False, room)
         together(s.counters, team)
         mix(me, team, s, layer)
         together(s.counters, team)
         matrix = K.array2(table[K.OUT], c, c, s.like)
-        matmul(x, attended, matrix, table[K.OUT + 1], me, team, True, room)
+        matmul(b.x, b.attended, lanes, matrix, table[K.OUT + 1], me, team, True, room)
         together(s.counters, team)
         normalise(me, s, table[K.NORM2], table[K.NORM2 + 1])
         matrix = K.array2(table[K.UP], shape.inner, c, s.like)
-        matmul(inner[:lanes], normed, matrix, table[K.UP + 1], me, team, False, room)
+        matmul(b.inner, normed, lanes, matrix, table[K.UP + 1], me, team, False, room)
         if shape.activation == K.SWIGLU:
             matrix = K.array2(table[K.GATE], shape.inner, c, s.like)
-            matmul(b.gate[:lanes], normed, matrix, table[K.GATE + 1], me, team, False, room)
+            matmul(b.gate, normed, lanes, matrix, table[K.GATE + 1], me, team, False, room)
         feed(me, team, s)
         together(s.counters, team)
         matrix = K.array2(table[K.DOWN], c, shape.inner, s.like)
-        matmul(x, inner[:lanes], matrix, table[K.DOWN + 1], me, team, True, room)
+        matmul(b.x, b.inner, lanes, matrix, table[K.DOWN + 1], me, team, True, room)
         together(s.counters, team)
     finish(me, s)
     wanted = s.counters[WANTED]
     matrix = K.array2(top[K.HEAD], shape.vocab, c, s.like)
-    matmul(b.logits[:wanted], normed[:wanted], matrix, 0, me, team, False, room)
+    matmul(b.logits, normed, wanted, matrix, 0, me, team, False, room)
     together(s.counters, team)
     blocks = b.partial.shape[1]
     first, last = K.share(wanted * blocks, me, team)

@@ -1,7 +1,7 @@
 """The matrix product for a few lanes: every row of weights is fetched once, used for all of them.
 
-One lane is a plain sum. For several, float32 takes four lanes at a time, each in the very order of
-the plain sum; bfloat16 takes `tiles.py` where the processor can.
+Float32 takes four lanes at a time, always; bfloat16 takes one, and for several `tiles.py` where the
+processor can.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ ROWS = 16
 
 @njit(fastmath=K.FAST)
 def dot4(a: np.ndarray, x: np.ndarray) -> Any:
-    """`dot` of one row with four lanes `[4, n]`, each summed in the very order of `dot`."""
+    """`dot` of one row with four lanes `[4, n]`, all summed in one order."""
     p, q, r, s = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
     x0, x1, x2, x3 = x[0], x[1], x[2], x[3]
     for i in range(x0.shape[0]):
@@ -33,31 +33,36 @@ def dot4(a: np.ndarray, x: np.ndarray) -> Any:
 
 @njit(fastmath=K.FAST)
 def matmul(
-    out: np.ndarray, x: np.ndarray, matrix: np.ndarray, bias: int, me: int, team: int, add: bool,
-    narrowed: np.ndarray,
+    out: np.ndarray, x: np.ndarray, lanes: int, matrix: np.ndarray, bias: int, me: int, team: int,
+    add: bool, narrowed: np.ndarray,
 ) -> None:  # fmt: skip
-    """`out = x matrix^T + bias` or `out += ...`, as to this thread's columns.
+    """`out = x matrix^T + bias` or `out += ...`, as to this thread's columns and `lanes` lanes.
 
-    A few rows of weights at a time, so that they are near for all lanes. `narrowed` is this
-    thread's room for `x` in bfloat16, which has its own way for several lanes.
+    A few rows of weights at a time, so that they are near for all lanes. `x` has room for a
+    multiple of four lanes. `narrowed` is this thread's room for it in bfloat16, which has its own
+    way for several lanes.
     """
     columns = matrix.shape[0]
-    lanes = x.shape[0]
     first, last = K.share_columns(columns, me, team)
     biases = K.array1(bias, columns, matrix)
     tiled = 0
     if lanes > 1:
-        tiled = tiled_columns(out, x, matrix, first, last, add, narrowed)
+        tiled = tiled_columns(out, x[:lanes], matrix, first, last, add, narrowed)
     fours = lanes - lanes % 4
+    if by_fours(matrix):
+        fours = (lanes + 3) // 4 * 4
     for block in range(first + tiled, last, ROWS):
         end = min(block + ROWS, last)
         for lane in range(0, fours, 4):
             for column in range(block, end):
                 p, q, r, s = dot4(matrix[column], x[lane : lane + 4])
                 put(out, lane, column, p, add)
-                put(out, lane + 1, column, q, add)
-                put(out, lane + 2, column, r, add)
-                put(out, lane + 3, column, s, add)
+                if lane + 1 < lanes:
+                    put(out, lane + 1, column, q, add)
+                if lane + 2 < lanes:
+                    put(out, lane + 2, column, r, add)
+                if lane + 3 < lanes:
+                    put(out, lane + 3, column, s, add)
         for lane in range(fours, lanes):
             for column in range(block, end):
                 put(out, lane, column, K.dot(matrix[column], x[lane]), add)
@@ -65,6 +70,21 @@ def matmul(
         for lane in range(lanes):
             for column in range(first, last):
                 out[lane, column] += K.widen(biases[column])
+
+
+def by_fours(matrix: Any) -> Any:
+    """Whether lanes always come by fours, so that one lane is summed just as many are.
+
+    In float32 they do, and a text is the same to the last bit alone and in a batch. How a compiler
+    orders the sums of one lane and of four agrees on some processors only.
+    """
+    raise NotImplementedError("compiled only")
+
+
+@overload(by_fours)
+def _by_fours(matrix):  # type: ignore[no-untyped-def]
+    four = matrix.dtype == types.float32
+    return lambda matrix: four
 
 
 @njit(inline="always")

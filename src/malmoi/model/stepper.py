@@ -258,10 +258,10 @@ def _make_buffers(model: GPT, capacity: int, lanes: int, team: int) -> K.Buffers
         return np.zeros(sizes, np.float32)
 
     return K.Buffers(
-        x=room(lanes, config.d_model), normed=room(team, lanes, config.d_model),
+        x=room(lanes, config.d_model), normed=room(team, fours, config.d_model),
         qkv=room(lanes, config.d_model + 2 * kv), first_values=room(lanes, kv),
-        attended=room(lanes, config.d_model), weights=room(team, capacity),
-        inner=room(lanes, config.d_ff), gate=room(lanes, config.d_ff),
+        attended=room(fours, config.d_model), weights=room(team, capacity),
+        inner=room(fours, config.d_ff), gate=room(lanes, config.d_ff),
         logits=room(lanes, config.vocab_size), narrowed=narrowed,
         partial=np.zeros((lanes, -(-config.vocab_size // K.BLOCK), 3)),
         best=np.zeros(lanes, np.int64), totals=room(lanes),

@@ -12,10 +12,11 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-AVAILABLE = bool(llvm.get_host_cpu_features().get("avx512bf16"))
+# NUMBA_CPU_NAME asks for code for another processor than this one.
+AVAILABLE = not config.CPU_NAME and bool(llvm.get_host_cpu_features().get("avx512bf16"))
 STEP = 32
 """numbers multiplied at a time; a row's length has to be a multiple of it"""
 SIDE = 4
