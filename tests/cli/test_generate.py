@@ -369,6 +369,14 @@ def test_a_draft_of_another_tokenizer(call: Call, speaker: Path, tmp_path: Path)
     assert "its tokenizer is another" in answer.err
 
 
+def test_a_text_that_ends_before_it_has_its_form_is_told(call: Call, speaker: Path) -> None:
+    answer = call("generate", speaker, "--regex", "[가-하]{9}", "--max-new-tokens", 2)
+    assert answer.code == 0
+    assert "1 of 1 ended at --max-new-tokens 2" in answer.err.splitlines()[-1]
+    answer = call("generate", speaker, "--regex", "[가-하]{2}", "--max-new-tokens", 30)
+    assert "ended at" not in answer.err
+
+
 def test_what_was_made_before_an_error_is_not_lost(call: Call, speaker: Path) -> None:
     flags = ["--regex", "밤x", "--banned", "x", "--prompt", PROMPT]
     answer = call("generate", speaker, *flags)

@@ -150,11 +150,11 @@ class Form:
     forced: str = ""
     """text that the output begins with"""
     regex: str | None = None
-    """a regular expression for the whole output"""
+    """a regular expression for the whole output, the space before a first word included"""
     json_schema: str | None = None
     """a JSON Schema for the output: a file, or the JSON itself"""
     choices: tuple[str, ...] = ()
-    """the output is one of these"""
+    """the output is one of these; behind a word they begin with a space"""
 
     def check(self) -> None:
         """Raise ValueError for what does not go together."""

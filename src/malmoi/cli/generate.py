@@ -199,6 +199,12 @@ def _sample(
             for number, output in speaker.unfinished():
                 result.outputs[number] = output
             raise
+    cut = sum(output.finish_reason == "length" for output in result.outputs.values())
+    if cut and (args.form.regex or args.form.json_schema or args.form.choices):
+        note(
+            f"{cut} of {result.total} ended at --max-new-tokens {limits.max_new_tokens}, where a "
+            "text need not have the form that was asked for yet"
+        )
 
 
 def _speculator(args: Args, model: "GPT", tokenizer: "Tokenizer") -> "Speculator | None":
