@@ -195,6 +195,7 @@ class Speaker:
         self.progress = 0
         """tokens generated so far"""
         self._engine, self._tokenizer = engine, tokenizer
+        self._ended: list[tuple[int, Output]] = []
         self._live: dict[int, tuple[int, Ask, TextStream, Completion]] = {}
 
     def run(self, asks: Iterable[Ask]) -> Iterator[tuple[int, Output]]:
@@ -206,15 +207,18 @@ class Speaker:
         """
         source = enumerate(asks)
         while True:
-            while len(self._live) < AHEAD and (one := next(source, None)) is not None:
+            while self._engine.waiting < AHEAD and (one := next(source, None)) is not None:
                 self._add(*one)
             if not self._live:
                 return
-            for ticket in self._engine.step():
-                yield self._done(ticket)
+            ended = [self._done(ticket) for ticket in self._engine.step()]
+            while ended:
+                self._ended = ended[1:]  # those are done, even if the caller stops here
+                yield ended.pop(0)
 
     def unfinished(self) -> Iterator[tuple[int, Output]]:
         """What there is, after an interrupt, of the texts that are not done."""
+        yield from self._ended
         for ticket in sorted(self._live):
             number, output = self._done(ticket)
             yield number, replace(output, finish_reason="interrupted")

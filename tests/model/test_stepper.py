@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from malmoi.model import GPT, KVCache, build
+from malmoi.model import GPT, KVCache, build, kernels
 from malmoi.model.stepper import Stepper
 
 SIZES: dict[str, Any] = {
@@ -303,3 +304,30 @@ def test_does_not_support_mixed_types() -> None:
     made = model("llama", torch.bfloat16)
     made.final_norm.float()
     assert not Stepper.supports(made)
+
+
+def test_layers_of_other_sizes_are_left_to_torch() -> None:
+    made = model("llama")
+    block: Any = made.blocks[0]
+    block.feed_forward.up = torch.nn.Linear(made.config.d_model, 16, bias=False)
+    assert not Stepper.supports(made)
+    made = model("llama")
+    block = made.blocks[0]
+    turned = block.feed_forward.up.weight.data.t().contiguous().t()
+    block.feed_forward.up.weight = torch.nn.Parameter(turned)
+    assert not Stepper.supports(made)
+    assert Stepper.supports(model("llama"))
+
+
+def test_logits_of_minus_infinity_do_not_count() -> None:
+    logits = np.full(3000, -np.inf, np.float32)
+    logits[2500], logits[2600] = 1.0, 1.0
+    partial = np.zeros((2, 3))
+    for block, start in enumerate((0, 2048)):
+        kernels.summarise(partial[block], logits[start : start + 2048], start)
+    best, total = kernels.merge(partial)
+    assert best == 2500
+    assert total == pytest.approx(1 + np.log(2), abs=1e-6)
+    logits[3] = np.nan
+    kernels.summarise(partial[0], logits[:2048], 0)
+    assert np.isnan(kernels.merge(partial)[1])

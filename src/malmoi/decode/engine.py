@@ -21,11 +21,12 @@ from malmoi.decode.policy import choose, uniform
 from malmoi.decode.request import Completion, Request
 from malmoi.decode.rows import Rows
 from malmoi.decode.speculate import Drafter, Speculator
-from malmoi.decode.total import log_total
 from malmoi.model import GPT, cache_bytes
 
 SLOTS = 16
 """rows of a batch when nothing else is asked for"""
+HOLD = 8
+"""most steps for which a free place waits for another"""
 
 
 @dataclass
@@ -45,10 +46,10 @@ class _Row:
 
     @property
     def plain(self) -> bool:
-        """Whether the next token is simply the most probable one."""
+        """Whether the next token is simply the most probable one, if that is not banned."""
         policy, history = self.request.policy, self.history
-        rules = policy.penalizes or history.forbidden or history.allowed is not None
-        return policy.temperature == 0 and not rules
+        ruled = history.forbidden or history.allowed is not None
+        return policy.temperature == 0 and policy.only_bans and not ruled
 
 
 class Engine:
@@ -90,7 +91,7 @@ class Engine:
         self._speculator = speculator
         ahead = 1 + (speculator.ahead if speculator else 0)
         self._rows = Rows(model, slots, self.capacity, ahead=ahead, compiled=compiled)
-        self._together = max(1, slots // 8)
+        self._together, self._held = max(1, slots // 8), 0
         self._batch: list[_Row] = []
         self._waiting: deque[_Row] = deque()
         self._nothing_asked: list[int] = []  # tickets of requests for no tokens
@@ -110,6 +111,11 @@ class Engine:
     def busy(self) -> bool:
         """Whether anything is waiting or running."""
         return bool(self._batch or self._waiting or self._nothing_asked)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests are not in the batch yet."""
+        return len(self._waiting)
 
     def add(self, request: Request) -> tuple[int, Completion]:
         """Take a request in; its ticket, and the completion that will grow.
@@ -179,8 +185,12 @@ class Engine:
     def _admit(self) -> list[int]:
         count = min(self._rows.free, len(self._waiting))
         # Prompts read together cost less than one by one, so a large batch waits for a few places.
-        if not count or (self._batch and count < min(self._together, len(self._waiting))):
+        # Not for long, as others may take thousands of steps.
+        enough = min(self._together, len(self._waiting))
+        if not count or (self._batch and count < enough and self._held < HOLD):
+            self._held += bool(count)
             return []
+        self._held = 0
         new = [self._waiting.popleft() for _ in range(count)]
         logits = self._rows.admit([row.request.prompt for row in new])
         first = len(self._batch)
@@ -233,7 +243,7 @@ class Engine:
                 for index, (number, row) in enumerate(zip(list(going), rows, strict=True)):
                     # A listener of this very step may have cancelled the row, before or here.
                     place = places[index]
-                    total = float(summary[1][place]) if summary else None
+                    total = summary[1][place] if summary else np.nan
                     if not row.ended and self._accept(row, tokens[index], logits[place], total):
                         if not row.ended:
                             ended.append(row.ticket)
@@ -256,8 +266,13 @@ class Engine:
                 row.history.allowed = request.constraint.allowed()
         if self._rows.summary is not None and all(row.plain for row in rows):
             best, totals = self._rows.summary
-            if np.isfinite(totals[places]).all():  # else, `choose` says what is wrong
-                return best[places].tolist()
+            found = best[places].tolist()
+            free = all(
+                token not in row.request.policy.banned_ids
+                for token, row in zip(found, rows, strict=True)
+            )
+            if free and np.isfinite(totals[places]).all():  # else, `choose` sees to it
+                return found
         scores = logits if len(places) == len(logits) else logits[places]
         policy = rows[0].request.policy
         draws = torch.zeros(len(rows), dtype=torch.float64)
@@ -274,10 +289,10 @@ class Engine:
             for i, row in enumerate(rows)
         ]
 
-    def _accept(self, row: _Row, token: int, logits: Tensor, total: float | None) -> bool:
+    def _accept(self, row: _Row, token: int, logits: Tensor, total: np.float32 | float) -> bool:
         """Add a token to a row; whether the row has ended by it.
 
-        `total` is the logarithm of the sum of the logits' exponentials, where it is known.
+        `total` is the logarithm of the sum of the logits' exponentials; NaN where it is not known.
         """
         request, completion = row.request, row.completion
         if token in request.stop_ids:
@@ -285,11 +300,12 @@ class Engine:
             return True
         completion.ids.append(token)
         values = logits.numpy()
-        total = log_total(values) if total is None else total
-        completion.logprobs.append(float(values[token] - np.float32(total)))
+        if not np.isfinite(total):
+            total = np.float32(logits.logsumexp(0))
+        completion.logprobs.append(float(values[token] - total))
         if request.top_logprobs:
             best = logits.topk(request.top_logprobs)
-            pairs = zip(best.indices.tolist(), (best.values - total).tolist(), strict=True)
+            pairs = zip(best.indices.tolist(), (best.values - float(total)).tolist(), strict=True)
             completion.top_logprobs.append(list(pairs))
         row.history.append(token)
         row.pending = [token]

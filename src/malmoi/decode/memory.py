@@ -15,7 +15,7 @@ def available_bytes(device: torch.device) -> int | None:
             lines = Path("/proc/meminfo").read_text("ascii").splitlines()
             return 1024 * next(int(x.split()[1]) for x in lines if x.startswith("MemAvailable"))
         except (OSError, StopIteration):
-            if "SC_PHYS_PAGES" in os.sysconf_names:
+            if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):  # Windows has none
                 return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None
 

@@ -7,7 +7,7 @@ sample, position) alone, so a row's text depends neither on the rows beside it n
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -130,6 +130,11 @@ class Policy:
             or any((self.presence_penalty, self.frequency_penalty, self.no_repeat_ngram))
             or any((self.banned_ids, self.forced_ids, self.logit_bias))
         )
+
+    @cached_property
+    def only_bans(self) -> bool:
+        """Whether nothing but banned ids is ruled out, and nothing is changed."""
+        return not replace(self, banned_ids=()).penalizes
 
     @cached_property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:

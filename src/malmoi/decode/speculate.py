@@ -133,7 +133,8 @@ class _Draft:
     def propose(self, request: "Request", history: History, count: int) -> list[int]:
         """The next ids as the draft chooses them, with the draws that the target will use."""
         if self._rows is None:
-            self._rows = Rows(self._draft, 1, self._draft.config.context_length, compiled=False)
+            need = len(request.prompt) + request.max_new_tokens
+            self._rows = Rows(self._draft, 1, need, compiled=False)
         rows, full = self._rows, self._rows.capacity
         # The rule of `Rows.slide`, as if all but the last id were read: a draft of the target's
         # own context sees just what the target does.

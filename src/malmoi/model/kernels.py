@@ -324,9 +324,11 @@ def summarise(partial: np.ndarray, logits: np.ndarray, first: int) -> None:
     total = np.float32(0)
     for i in range(logits.shape[0]):
         total += exp(logits[i] - largest)
-    # Everything minus infinity: nothing of it counts. NaN is not smaller than anything.
-    if largest == np.float32(-np.inf) and not np.isnan(total):
+    if largest == np.float32(-np.inf):  # nothing of it counts, unless some of it is NaN
         total = np.float32(0)
+        for i in range(logits.shape[0]):
+            if np.isnan(logits[i]):
+                total = logits[i]
     partial[0], partial[1], partial[2] = largest, np.float64(first + place), total
 
 

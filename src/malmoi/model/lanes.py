@@ -189,7 +189,6 @@ def _store(
 def _compile(sources: int) -> Any:
     """The way in; compiled once on a machine for each type of weights."""
 
-    @njit(nogil=True, cache=True)
     def run(me: int, team: int, s: State, phase: int, layer: int) -> None:
         """The leader (thread 0) works once; the others as often as it does, until told to end."""
         if me == sources or phase == NOTHING:  # numba's cache looks at this file, and `sources`
@@ -217,7 +216,10 @@ def _compile(sources: int) -> Any:
                 forward(me, team, s)
                 turn += 1
 
-    return run
+    try:
+        return njit(nogil=True, cache=True)(run)
+    except RuntimeError:  # no folder that could be written to: compiled anew each time
+        return njit(nogil=True)(run)
 
 
 def _checksum() -> int:

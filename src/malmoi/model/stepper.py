@@ -91,10 +91,15 @@ class Stepper:
             and all(type(module) is nn.Linear for module in linears)
             and all(type(module) is nn.Embedding for module in tables)
             and all(
-                parameter is None or parameter.dtype == weight.dtype
+                parameter is None
+                or (
+                    (parameter.dtype == weight.dtype and parameter.device == weight.device)
+                    and parameter.is_contiguous()
+                )
                 for module in linears + tables + others
                 for parameter in module._parameters.values()
             )
+            and _expected(model, linears, tables)
         )
 
     def __enter__(self) -> "Stepper":
@@ -116,14 +121,14 @@ class Stepper:
             threading.Thread(target=run, args=(me, self.threads, self._state, WHOLE, 0))
             for me in range(1, self.threads)
         ]
-        for worker in self._workers:
-            worker.daemon = True
-            worker.start()
         elsewhere = _other_processors()
-        for worker in self._workers if elsewhere else ():
-            with contextlib.suppress(ProcessLookupError):
+        # Where the system gives no more threads, or no such processors, it goes on without.
+        with contextlib.suppress(RuntimeError, OSError):
+            for worker in self._workers:
+                worker.daemon = True
+                worker.start()
+            for worker in self._workers if elsewhere else ():
                 os.sched_setaffinity(worker.native_id or 0, elsewhere)
-
         end = time.monotonic() + WAIT
         while self._state.counters[READY] < self.threads - 1 and time.monotonic() < end:
             time.sleep(1e-4)
@@ -142,6 +147,9 @@ class Stepper:
         logits, in that order. The cache's `lengths` stay.
         """
         count = len(ids)
+        # The loops look nowhere twice: what is wrong here would be read from somebody's memory.
+        assert 0 <= min(ids) <= max(ids) < self._state.shape.vocab
+        assert min(slots) >= 0 <= min(positions)
         if count > self.alone:
             self.rest()
         else:
@@ -221,6 +229,20 @@ def _layers(model: GPT) -> tuple[list[nn.Module], list[nn.Module], list[nn.Modul
     if model.config.ngram_orders:
         tables += list(model.ngram_embedding.tables)
     return linears, tables, others
+
+
+def _expected(model: GPT, linears: list[Any], tables: list[Any]) -> bool:
+    """Whether all matrices have the sizes that the configuration says."""
+    c = model.config
+    wide, width, inner = (c.num_heads + 2 * c.num_kv_heads) * c.head_size, c.d_model, c.d_ff
+    layer = [(wide, width), (width, width), (inner, width), (width, inner)]
+    layer += [(inner, width)] if c.activation == "swiglu" else []
+    heads = [] if c.tie_embeddings else [(c.vocab_size, width)]
+    rows = [(c.vocab_size, width)]
+    rows += [(c.context_length, width)] if c.position == "learned" else []
+    rows += [(c.ngram_rows, width)] * c.ngram_orders
+    sizes = [tuple(module.weight.shape) for module in [*linears, *tables]]
+    return sizes == [*heads, *layer * c.num_layers, *rows]
 
 
 def _shape(model: GPT, cache: KVCache) -> K.Shape:
