@@ -49,22 +49,20 @@ def matmul(
     if lanes > 1:
         tiled = tiled_columns(out, x[:lanes], matrix, first, last, add, narrowed)
     fours = lanes - lanes % 4
-    if by_fours(matrix):
-        fours = (lanes + 3) // 4 * 4
     for block in range(first + tiled, last, ROWS):
         end = min(block + ROWS, last)
         for lane in range(0, fours, 4):
             for column in range(block, end):
                 p, q, r, s = dot4(matrix[column], x[lane : lane + 4])
                 put(out, lane, column, p, add)
-                if lane + 1 < lanes:
-                    put(out, lane + 1, column, q, add)
-                if lane + 2 < lanes:
-                    put(out, lane + 2, column, r, add)
-                if lane + 3 < lanes:
-                    put(out, lane + 3, column, s, add)
+                put(out, lane + 1, column, q, add)
+                put(out, lane + 2, column, r, add)
+                put(out, lane + 3, column, s, add)
         for lane in range(fours, lanes):
-            for column in range(block, end):
+            done = block
+            if by_fours(matrix):
+                done = four_columns(out, x, lane, matrix, block, end, add)
+            for column in range(done, end):
                 put(out, lane, column, K.dot(matrix[column], x[lane]), add)
     if bias:
         for lane in range(lanes):
@@ -73,10 +71,10 @@ def matmul(
 
 
 def by_fours(matrix: Any) -> Any:
-    """Whether lanes always come by fours, so that one lane is summed just as many are.
+    """Whether sums always come by fours, so that one lane is summed just as many are.
 
     In float32 they do, and a text is the same to the last bit alone and in a batch. How a compiler
-    orders the sums of one lane and of four agrees on some processors only.
+    orders one sum and four at a time agrees on some processors only.
     """
     raise NotImplementedError("compiled only")
 
@@ -85,6 +83,34 @@ def by_fours(matrix: Any) -> Any:
 def _by_fours(matrix):  # type: ignore[no-untyped-def]
     four = matrix.dtype == types.float32
     return lambda matrix: four
+
+
+@njit(fastmath=K.FAST)
+def four_columns(
+    out: np.ndarray, x: np.ndarray, lane: int, matrix: np.ndarray, first: int, last: int, add: bool
+) -> int:
+    """One lane with four columns at a time: the same sums, lane and weights having changed places.
+
+    Gives the column that comes next, which is `last`.
+    """
+    column = first
+    while column + 4 <= last:
+        p, q, r, s = dot4(x[lane], matrix[column : column + 4])
+        put(out, lane, column, p, add)
+        put(out, lane, column + 1, q, add)
+        put(out, lane, column + 2, r, add)
+        put(out, lane, column + 3, s, add)
+        column += 4
+    for rest in range(column, last):  # fewer than four: one column beside itself and its neighbours
+        start = max(0, min(rest, matrix.shape[0] - 4))
+        place = min(rest - start, 3)
+        if matrix.shape[0] >= 4:
+            sums = dot4(x[lane], matrix[start : start + 4])
+        else:
+            sums = dot4(matrix[rest], x[lane // 4 * 4 : lane // 4 * 4 + 4])
+            place = lane % 4
+        put(out, lane, rest, sums[place], add)
+    return last
 
 
 @njit(inline="always")
