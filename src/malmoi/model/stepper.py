@@ -57,7 +57,8 @@ class Stepper:
 
     def __init__(self, model: GPT, cache: KVCache, lanes: int, threads: int | None = None) -> None:
         self._weights = multiplied(model)
-        self._work = PATIENCE if threads else 0  # a team that was asked for comes at once
+        self._asked = threads is not None  # such a team comes at once
+        self._work = PATIENCE if self._asked else 0
         self.threads = threads or min(torch.get_num_threads(), 1 + self._weights // SHARE)
         self.lanes = lanes
         self._model = model  # its weights are read by address
@@ -129,6 +130,9 @@ class Stepper:
                 worker.start()
             for worker in self._workers if elsewhere else ():
                 os.sched_setaffinity(worker.native_id or 0, elsewhere)
+
+    def _wait(self) -> None:
+        """For the others, a little: worth it where there is much to do at once."""
         end = time.monotonic() + WAIT
         while self._state.counters[READY] < self.threads - 1 and time.monotonic() < end:
             time.sleep(1e-4)
@@ -156,6 +160,8 @@ class Stepper:
             self._work += count * self._weights
             if self.threads > 1 and not self._workers and self._work > PATIENCE:
                 self._start()
+                if self._asked or count * self._weights > PATIENCE:
+                    self._wait()
             self._state.counters[REST] = 0
         state = self._state
         state.slots[:count], state.positions[:count] = slots, positions
