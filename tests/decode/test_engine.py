@@ -48,6 +48,7 @@ def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A team of two threads for the smallest model; none of them is left afterwards."""
     monkeypatch.setattr(stepper, "SHARE", 1)
     monkeypatch.setattr(stepper, "PATIENCE", 0)
+    monkeypatch.setattr(stepper, "WAIT", 30.0)
     before, threads = threading.active_count(), torch.get_num_threads()
     torch.set_num_threads(2)
     yield

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from malmoi.model import GPT, KVCache, build, kernels
+from malmoi.model import GPT, KVCache, build, kernels, team
 from malmoi.model.stepper import Stepper
 
 SIZES: dict[str, Any] = {
@@ -46,7 +46,9 @@ def threads_end_at(count: int) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def _no_thread_is_left() -> Iterator[None]:
+def _no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # Long enough for the others to come on a busy machine: else one thread would be tested alone.
+    monkeypatch.setattr("malmoi.model.stepper.WAIT", 30.0)
     before = threading.active_count()
     yield
     assert threads_end_at(before)
@@ -154,6 +156,7 @@ def test_threads_and_company_change_no_bit(name: str, dtype: torch.dtype) -> Non
     for threads in (1, 2, 3, 5):
         with Stepper(made, cache_for(made, 3), 3, threads) as stepper:
             found.append(read_all(stepper, ids))
+            assert stepper._state.counters[team.READY] == threads - 1
     if dtype == torch.float32:  # bfloat16 has another way for several lanes
         with Stepper(made, cache_for(made, 1), 1, 7) as stepper:
             alone = [read_all(stepper, ids[row : row + 1]) for row in range(3)]

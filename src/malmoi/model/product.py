@@ -101,15 +101,10 @@ def four_columns(
         put(out, lane, column + 2, r, add)
         put(out, lane, column + 3, s, add)
         column += 4
-    for rest in range(column, last):  # fewer than four: one column beside itself and its neighbours
-        start = max(0, min(rest, matrix.shape[0] - 4))
-        place = min(rest - start, 3)
-        if matrix.shape[0] >= 4:
-            sums = dot4(x[lane], matrix[start : start + 4])
-        else:
-            sums = dot4(matrix[rest], x[lane // 4 * 4 : lane // 4 * 4 + 4])
-            place = lane % 4
-        put(out, lane, rest, sums[place], add)
+    first_lane = lane // 4 * 4
+    for rest in range(column, last):  # fewer than four: one column, with the lanes beside this one
+        sums = dot4(matrix[rest], x[first_lane : first_lane + 4])
+        put(out, lane, rest, sums[lane - first_lane], add)
     return last
 
 
