@@ -1,6 +1,8 @@
 """The compiled loops against the model's own forward, and against themselves by other ways."""
 
 import copy
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -334,3 +336,20 @@ def test_logits_of_minus_infinity_do_not_count() -> None:
     logits[3] = np.nan
     kernels.summarise(partial[0], logits[:2048], 0)
     assert np.isnan(kernels.merge(partial)[1])
+
+
+def test_a_process_may_end_in_the_middle() -> None:
+    """Nobody leaves the context, and the threads still wait for work: no abort, no hanging."""
+    script = """
+import torch
+from malmoi.model import GPT, KVCache, build
+from malmoi.model.stepper import Stepper
+
+model = GPT(build("llama", 50, d_model=32, num_layers=1, num_heads=2, d_ff=64)).eval()
+cache = KVCache(model.config, 1, 8, dtype=torch.float32, device=torch.device("cpu"))
+stepper = Stepper(model, cache, 1, threads=2)
+with torch.inference_mode():
+    stepper.__enter__().read([1], [0], [0])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, b"")

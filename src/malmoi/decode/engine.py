@@ -91,7 +91,7 @@ class Engine:
         self._speculator = speculator
         ahead = 1 + (speculator.ahead if speculator else 0)
         self._rows = Rows(model, slots, self.capacity, ahead=ahead, compiled=compiled)
-        self._together, self._held = max(1, slots // 8), 0
+        self._together, self._held = max(1, slots // 3), 0
         self._batch: list[_Row] = []
         self._waiting: deque[_Row] = deque()
         self._nothing_asked: list[int] = []  # tickets of requests for no tokens

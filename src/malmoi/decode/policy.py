@@ -19,19 +19,18 @@ from malmoi.decode.sampler import draw_token
 from malmoi.decode.transforms import (
     allow,
     apply_bias,
-    apply_count_penalties,
     apply_min_p,
-    apply_no_repeat_ngram,
-    apply_repetition_penalty,
     apply_temperature,
     apply_top_k,
     apply_top_p,
     apply_typical,
-    forbid,
     force,
+    penalize_counted,
+    penalize_seen,
 )
 from malmoi.mixing import mix
 
+_SMALL, _LARGE = 1e-30, 1e30  # between these nothing has to be seen to before dividing
 _MASK = 0xFFFFFFFFFFFFFFFF
 
 
@@ -137,11 +136,11 @@ class Policy:
         return not replace(self, banned_ids=()).penalizes
 
     @cached_property
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+    def tensors(self) -> tuple[np.ndarray, Tensor, Tensor]:
         """Banned ids, biased ids and their biases (float32)."""
         ids = torch.tensor([token for token, _ in self.logit_bias], dtype=torch.long)
         biases = torch.tensor([bias for _, bias in self.logit_bias], dtype=torch.float32)
-        return torch.tensor(self.banned_ids, dtype=torch.long), ids, biases
+        return np.array(self.banned_ids, np.int64), ids, biases
 
 
 def penalize(logits: Tensor, policy: Policy, histories: Sequence[History] = ()) -> Tensor:
@@ -172,22 +171,21 @@ def _penalize_row(row: Tensor, policy: Policy, history: History) -> Tensor:
     if len(history.new) < len(policy.forced_ids):  # last in the order: nothing else would be left
         return force(row, policy.forced_ids[len(history.new)])
     banned, biased, biases = policy.tensors
-    if policy.logit_bias:
-        row = apply_bias(row, biased, biases)
+    # One copy for all of them, however many are on.
+    row = apply_bias(row, biased, biases) if policy.logit_bias else row.clone()
+    values = row[0].numpy()
     if policy.repetition_penalty != 1:
-        row = apply_repetition_penalty(row, [history.seen], policy.repetition_penalty)
+        penalize_seen(values, history.seen.numpy(), policy.repetition_penalty)
     if policy.presence_penalty or policy.frequency_penalty:
-        presence, frequency = policy.presence_penalty, policy.frequency_penalty
-        row = apply_count_penalties(row, [history.counts()], presence, frequency)
+        ids, times = (tensor.numpy() for tensor in history.counts())
+        penalize_counted(values, ids, times, policy.presence_penalty, policy.frequency_penalty)
     if policy.no_repeat_ngram:
-        row = apply_no_repeat_ngram(row, [history], policy.no_repeat_ngram)
+        values[history.ngram_banned(policy.no_repeat_ngram)] = -np.inf
     if policy.banned_ids:
-        row = forbid(row, [banned])
+        values[banned] = -np.inf
     if history.forbidden:
-        row = forbid(row, [history.forbidden])
-    if history.allowed is not None:
-        row = allow(row, history.allowed)
-    return row
+        values[list(history.forbidden)] = -np.inf
+    return row if history.allowed is None else allow(row, history.allowed)
 
 
 def transform(logits: Tensor, policy: Policy, histories: Sequence[History] = ()) -> Tensor:
@@ -230,11 +228,13 @@ def choose(logits: Tensor, policy: Policy, histories: Sequence[History], draws: 
     chosen = []
     for index, draw in enumerate(draws.tolist()):
         row = rows[index : index + 1]
-        best = _most_probable(row)  # looked for before a penalty hides that the model is damaged
+        values: np.ndarray = row[0].numpy()
+        best = _most_probable(values)  # looked for before a penalty hides that the model is damaged
         scores = penalize(row, policy, histories[index : index + 1])
         if scores is not row:
-            best = _most_probable(scores)
-        if scores[0, best] == -torch.inf:
+            values = scores[0].numpy()
+            best = _most_probable(values)
+        if values[best] == -np.inf:
             raise ValueError(
                 "nothing may come next: banned ids, no-repeat-ngram, min-new-tokens and the "
                 "constraint together rule out every token; loosen one of them"
@@ -242,21 +242,28 @@ def choose(logits: Tensor, policy: Policy, histories: Sequence[History], draws: 
         if policy.temperature == 0:
             chosen.append(best)
             continue
-        if policy.temperature != 1:
-            scores = apply_temperature(scores, policy.temperature)
         shape = (policy.top_k, policy.top_p, policy.min_p, policy.typical_p)
-        chosen.append(draw_token(scores[0].numpy(), draw, *shape))
+        chosen.append(draw_token(_heat(values, best, policy.temperature), draw, *shape))
     return torch.tensor(chosen, dtype=torch.long)
 
 
-def _most_probable(row: Tensor) -> int:
-    """The first id of the largest logit of `[1, V]`.
+def _heat(values: np.ndarray, best: int, temperature: float) -> np.ndarray:
+    """`apply_temperature` to one row `[V]`, whose most probable id is known."""
+    if temperature == 1:
+        return values
+    if _SMALL < temperature < _LARGE and abs(float(values[best])) < _LARGE * temperature:
+        with np.errstate(over="ignore"):  # of the least probable, to minus infinity
+            return values / np.float32(temperature)
+    return apply_temperature(torch.from_numpy(values)[None], temperature)[0].numpy()
+
+
+def _most_probable(values: np.ndarray) -> int:
+    """The first id of the largest logit of `[V]`.
 
     Raises:
         ValueError: a logit that is NaN or positive infinity.
 
     """
-    values = row[0].numpy()
     best = int(values.argmax())  # NaN counts as the largest, so one look finds all there is
     if math.isnan(values[best]):
         raise ValueError("the model's logits are not numbers (NaN): its weights are damaged")

@@ -10,8 +10,6 @@ import math
 import numpy as np
 import torch
 
-from malmoi.decode.transforms import apply_typical
-
 _SMALLEST = float(np.finfo(np.float32).min)
 
 
@@ -43,7 +41,8 @@ def draw_token(
     if top_k is not None or top_p is not None or min_p:
         ids, values = _candidates(logits, top_k, top_p, min_p)
     if typical_p is not None and typical_p < 1:
-        values = apply_typical(torch.from_numpy(values)[None], typical_p)[0].numpy()
+        kept = _typical(values, typical_p)
+        ids, values = kept if ids is None else ids[kept], values[kept]
     index = _invert(_weights(values, values.max()), draw)
     return index if ids is None else int(ids[index])
 
@@ -120,8 +119,25 @@ def _nucleus(values: np.ndarray, p: float, rest: float) -> np.ndarray:
     return np.delete(kept, np.flatnonzero(values[kept] == least)[:surplus]) if surplus else kept
 
 
+def _typical(values: np.ndarray, mass: float) -> np.ndarray:
+    """Indices of the candidates that are typical, as `apply_typical` has it."""
+    weights = _weights(values, values.max())
+    total = weights.sum()
+    probabilities = weights / total
+    with np.errstate(divide="ignore"):
+        surprise = -np.log(weights) + math.log(total)
+    possible = weights > 0
+    entropy = float(probabilities[possible] @ surprise[possible])  # 0 log 0 is 0, not NaN
+    distance = np.abs(surprise - entropy)
+    order = np.argsort(distance)
+    last = int(np.count_nonzero(_running_sums(probabilities[order]) < mass))
+    return np.flatnonzero(distance <= distance[order[min(last, len(order) - 1)]])
+
+
 def _running_sums(weights: np.ndarray) -> np.ndarray:
-    """`cumsum`, which torch does several times as fast as numpy."""
+    """`cumsum`, which torch does several times as fast as numpy where there are many."""
+    if len(weights) < 1000:
+        return weights.cumsum()
     return torch.from_numpy(weights).cumsum(0).numpy()
 
 

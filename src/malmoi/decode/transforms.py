@@ -35,12 +35,18 @@ def apply_repetition_penalty(logits: Tensor, seen: Sequence[Tensor], penalty: fl
 
     """
     out = logits.clone()
-    # numpy's calls cost a fraction of torch's, which is most of the time for so few numbers.
-    for row, tensor in zip(out.numpy(), seen, strict=True):
-        ids = tensor.numpy()
-        values = row[ids]
-        row[ids] = np.where(values < 0, values * penalty, values / penalty)
+    for row, ids in zip(out.numpy(), seen, strict=True):
+        penalize_seen(row, ids.numpy(), penalty)
     return out
+
+
+def penalize_seen(row: np.ndarray, ids: np.ndarray, penalty: float) -> None:
+    """`apply_repetition_penalty` to one row `[V]`, in place.
+
+    In numpy, whose calls cost a fraction of torch's: most of the time for so few numbers.
+    """
+    values = row[ids]
+    row[ids] = np.where(values < 0, values * penalty, values / penalty)
 
 
 def apply_count_penalties(
@@ -57,8 +63,15 @@ def apply_count_penalties(
     """
     out = logits.clone()
     for row, (ids, times) in zip(out.numpy(), counts, strict=True):
-        row[ids.numpy()] -= presence + frequency * times.numpy()
+        penalize_counted(row, ids.numpy(), times.numpy(), presence, frequency)
     return out
+
+
+def penalize_counted(
+    row: np.ndarray, ids: np.ndarray, times: np.ndarray, presence: float, frequency: float
+) -> None:
+    """`apply_count_penalties` to one row `[V]`, in place."""
+    row[ids] -= presence + frequency * times
 
 
 def forbid(logits: Tensor, ids: Sequence[Sequence[int] | Tensor]) -> Tensor:

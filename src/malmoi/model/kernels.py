@@ -17,14 +17,18 @@ float32 throughout.
 from typing import Any, NamedTuple
 
 import numpy as np
+from llvmlite import ir
 from numba import carray, njit, types
 from numba.extending import intrinsic, overload
 
 # Sums may be reordered (without that no loop with a sum is vectorised); NaN and infinities stay.
-FAST = {"reassoc", "contract", "nsz", "arcp"}
+# And a division by zero gives infinity, as numpy's: a look at each divisor is no vector either.
+_OPTIONS = {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy"}
+loops, inlined = njit(**_OPTIONS), njit(forceinline=True, **_OPTIONS)
 LOG2_E, LN2_HIGH, LN2_LOW = (np.float32(x) for x in (1.44269504, 0.693359375, -2.12194440e-4))
 LAYERNORM, RMSNORM, PLAIN, NO_NORM = range(4)
 GELU, SWIGLU, RELU2 = range(3)
+LINE = 64  # bytes that come from the memory at once
 BLOCK = 2048  # logits summed by one thread: always the same ones, so that sums are the same, too
 # Columns of the table of addresses: one row a layer, and one more for what is not in a layer.
 COLUMNS = (
@@ -91,6 +95,33 @@ class Buffers(NamedTuple):
     sin: np.ndarray
 
 
+@intrinsic
+def borrow(typing: Any, array: Any) -> Any:
+    """The same array, uncounted: its owner has to live on.
+
+    Numba counts how many hold an array, in an atomic number that all threads share; loops that
+    take arrays apart for each head would wait for it more than they work.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        held = context.make_array(signature.args[0])(context, builder, args[0])
+        held.meminfo = ir.Constant(held.meminfo.type, None)
+        held.parent = ir.Constant(held.parent.type, None)
+        return held._getvalue()
+
+    return array(array), codegen
+
+
+@njit(inline="always")
+def borrow_all(b: Buffers) -> Buffers:
+    """The same buffers, uncounted."""
+    return Buffers(
+        borrow(b.x), borrow(b.normed), borrow(b.qkv), borrow(b.first_values), borrow(b.attended),
+        borrow(b.weights), borrow(b.inner), borrow(b.gate), borrow(b.logits), borrow(b.partial),
+        borrow(b.best), borrow(b.totals), borrow(b.narrowed), borrow(b.cos), borrow(b.sin),
+    )  # fmt: skip
+
+
 def widen(x: Any) -> Any:
     """A stored number as float32."""
     raise NotImplementedError("compiled only")
@@ -141,6 +172,32 @@ def array2(address: int, rows: int, columns: int, like: np.ndarray) -> np.ndarra
     return carray(_pointer(address, like), (rows, columns))
 
 
+@intrinsic
+def _fetch_line(typing: Any, address: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        fetch_line(builder, args[0])
+        return context.get_dummy_value()
+
+    return types.none(types.int64), codegen
+
+
+def fetch_line(builder: Any, address: Any) -> None:
+    """Ask for the cache line at an address, to have it near when it is needed."""
+    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    fetch = builder.module.declare_intrinsic("llvm.prefetch", fnty=kind)
+    # To be read; into the second level, where it does not push out what is in use; data.
+    builder.call(fetch, [builder.inttoptr(address, byte), number(0), number(2), number(1)])
+
+
+@njit(inline="always")
+def fetch(rows: np.ndarray, first: int, count: int) -> None:
+    """Ask for some of the rows of a matrix, without waiting for them."""
+    size = rows.shape[1] * rows.itemsize
+    for line in range(first * size, (first + count) * size, LINE):
+        _fetch_line(rows.ctypes.data + line)
+
+
 @njit
 def exp(x: Any) -> Any:
     """e^x in float32, as arithmetic alone, so that loops of it are vectorised (cf. Cephes)."""
@@ -157,7 +214,7 @@ def exp(x: Any) -> Any:
     return (p * f * f + f + np.float32(1.0)) * power
 
 
-@njit(fastmath=FAST)
+@loops
 def dot(a: np.ndarray, b: np.ndarray) -> Any:
     """Sum of products; `a` may be stored in bfloat16."""
     total = np.float32(0)
@@ -179,7 +236,7 @@ def share_columns(count: int, me: int, team: int) -> tuple[int, int]:
     return 4 * first, min(4 * last, count)
 
 
-@njit(fastmath=FAST)
+@loops
 def normalise(
     out: np.ndarray, x: np.ndarray, kind: int, weight: int, bias: int, like: np.ndarray
 ) -> None:
@@ -208,7 +265,7 @@ def normalise(
             out[i] += widen(biases[i])
 
 
-@njit(fastmath=FAST)
+@loops
 def embed(
     x: np.ndarray, shape: Shape, table: np.ndarray, ids: np.ndarray, position: int, like: np.ndarray
 ) -> None:
@@ -236,7 +293,7 @@ def embed(
         normalise(x, x, PLAIN, 0, 0, like)
 
 
-@njit(fastmath=FAST)
+@loops
 def rotate(x: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> None:
     """Rotary position in one head: dimension `i` turns with `i + D / 2`."""
     half = cos.shape[0]
@@ -246,18 +303,21 @@ def rotate(x: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> None:
         x[half + i] = b * cos[i] + a * sin[i]
 
 
-@njit(fastmath=FAST)
+@loops
 def attend(
     out: np.ndarray, q: np.ndarray, keys: np.ndarray, values: np.ndarray, weights: np.ndarray,
-    scale: float,
+    scale: float, following: np.ndarray,
 ) -> None:  # fmt: skip
     """One head: `out = softmax(q keys^T scale) values`, keys and values `[S, D]`.
 
-    Four places at a time, so that `q` and `out` are fetched a quarter as often.
+    Four places at a time, so that `q` and `out` are fetched a quarter as often. What comes after is
+    asked for ahead: the values beside the keys, and beside the values the `following` head's keys.
     """
     seen, size = keys.shape
     fours = seen - seen % 4
+    ahead = following.shape[0] - following.shape[0] % 4
     for s in range(0, fours, 4):
+        fetch(values, s, 4)
         a, b, c, d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
         for i in range(size):
             x = q[i]
@@ -282,6 +342,8 @@ def attend(
     for i in range(size):
         out[i] = np.float32(0)
     for s in range(0, fours, 4):
+        if s < ahead:
+            fetch(following, s, 4)
         a, b, c, d = weights[s], weights[s + 1], weights[s + 2], weights[s + 3]
         for i in range(size):
             out[i] += (a * widen(values[s, i]) + b * widen(values[s + 1, i])) + (
@@ -293,7 +355,7 @@ def attend(
             out[i] += weight * widen(values[s, i])
 
 
-@njit(fastmath=FAST)
+@loops
 def activate(inner: np.ndarray, gate: np.ndarray, kind: int) -> None:
     """The feed-forward's activation, in place; `gate` is SwiGLU's other product."""
     one, zero = np.float32(1), np.float32(0)
@@ -311,7 +373,7 @@ def activate(inner: np.ndarray, gate: np.ndarray, kind: int) -> None:
             inner[i] = x * x
 
 
-@njit(fastmath=FAST)
+@loops
 def summarise(partial: np.ndarray, logits: np.ndarray, first: int) -> None:
     """Largest logit, its id, and the sum of exponentials beside it, of a block from `first` on."""
     largest = np.float32(-np.inf)

@@ -43,7 +43,7 @@ class State(NamedTuple):
     """an array of the weights' type"""
 
 
-@njit(fastmath=K.FAST)
+@K.loops
 def forward(me: int, team: int, s: State) -> None:
     """One thread's share of reading `LANES` lanes; the logits are in the buffers at the end."""
     lanes = s.counters[LANES]
@@ -91,7 +91,7 @@ def forward(me: int, team: int, s: State) -> None:
             b.best[lane], b.totals[lane] = K.merge(b.partial[lane])
 
 
-@njit(fastmath=K.FAST)
+@K.loops
 def embed(me: int, team: int, s: State) -> None:
     """The residual stream begins as the lanes' embeddings."""
     first, last = K.share(s.counters[LANES], me, team)
@@ -102,7 +102,7 @@ def embed(me: int, team: int, s: State) -> None:
         )  # fmt: skip
 
 
-@njit(fastmath=K.FAST)
+@K.loops
 def normalise(me: int, s: State, weight: int, bias: int) -> None:
     """Make this thread's own normed copy of the stream: quicker than waiting for another's."""
     for lane in range(s.counters[LANES]):
@@ -111,7 +111,7 @@ def normalise(me: int, s: State, weight: int, bias: int) -> None:
         )
 
 
-@njit(fastmath=K.FAST)
+@K.loops
 def finish(me: int, s: State) -> None:
     """Norm the lanes whose logits are wanted, side by side."""
     top = s.tables[s.shape.layers]
@@ -122,7 +122,7 @@ def finish(me: int, s: State) -> None:
         )  # fmt: skip
 
 
-@njit(fastmath=K.FAST)
+@K.loops
 def mix(me: int, team: int, s: State, layer: int) -> None:
     """Queries, keys and values in `qkv` become attention's result; the cache gets the new ones."""
     shape, b, lanes, d = s.shape, s.buffers, s.counters[LANES], s.shape.head_size
@@ -138,16 +138,24 @@ def mix(me: int, team: int, s: State, layer: int) -> None:
     first, last = K.share(lanes * shape.heads, me, team)
     for task in range(first, last):
         lane, head = divmod(task, shape.heads)
-        kv_head = head // (shape.heads // shape.kv_heads)
-        start = (s.slots[lane] * shape.kv_heads + kv_head) * shape.capacity
-        end = start + s.positions[lane] + 1
+        start, end = _seen(s, task)
+        after, after_end = _seen(s, min(task + 1, last - 1))
         K.attend(
             b.attended[lane, head * d : head * d + d], b.qkv[lane, head * d : head * d + d],
-            keys[start:end], values[start:end], b.weights[me], shape.scale,
+            keys[start:end], values[start:end], b.weights[me], shape.scale, keys[after:after_end],
         )  # fmt: skip
 
 
-@njit(fastmath=K.FAST)
+@njit(inline="always")
+def _seen(s: State, task: int) -> tuple[int, int]:
+    """Where in the cache the keys stand that a head of a lane looks at: first, and end."""
+    lane, head = divmod(task, s.shape.heads)
+    kv_head = head // (s.shape.heads // s.shape.kv_heads)
+    start = (s.slots[lane] * s.shape.kv_heads + kv_head) * s.shape.capacity
+    return start, start + s.positions[lane] + 1
+
+
+@K.loops
 def feed(me: int, team: int, s: State) -> None:
     """The activation between the feed-forward's matrices, on this thread's columns."""
     first, last = K.share_columns(s.shape.inner, me, team)  # those it has just multiplied
@@ -156,7 +164,7 @@ def feed(me: int, team: int, s: State) -> None:
         K.activate(inner, gate, s.shape.activation)
 
 
-@njit(fastmath=K.FAST)
+@K.inlined
 def _store(
     s: State, layer: int, lane: int, head: int, keys: np.ndarray, values: np.ndarray,
 ) -> None:  # fmt: skip
@@ -186,13 +194,24 @@ def _store(
         values[row, i] = K.narrow(v[i], keys)
 
 
+@njit(inline="always")
+def borrow(s: State) -> State:
+    """The same state with arrays that are not counted: its owner outlives every `run`."""
+    return State(
+        K.borrow(s.counters), s.shape, K.borrow_all(s.buffers), K.borrow(s.tables),
+        K.borrow(s.memory), K.borrow(s.ids), K.borrow(s.slots), K.borrow(s.positions),
+        K.borrow(s.wanted), K.borrow(s.like),
+    )  # fmt: skip
+
+
 def _compile(sources: int) -> Any:
     """The way in; compiled once on a machine for each type of weights."""
 
-    def run(me: int, team: int, s: State, phase: int, layer: int) -> None:
+    def run(me: int, team: int, state: State, phase: int, layer: int) -> None:
         """The leader (thread 0) works once; the others as often as it does, until told to end."""
         if me == sources or phase == NOTHING:  # numba's cache looks at this file, and `sources`
             return
+        s = borrow(state)
         if phase == EMBED:
             embed(0, 1, s)
         elif phase == NORM1:

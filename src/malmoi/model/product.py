@@ -17,7 +17,7 @@ ROWS = 16
 """rows of weights used for all lanes before the next are fetched"""
 
 
-@njit(fastmath=K.FAST)
+@K.loops
 def dot4(a: np.ndarray, x: np.ndarray) -> Any:
     """`dot` of one row with four lanes `[4, n]`, all summed in one order."""
     p, q, r, s = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
@@ -31,7 +31,7 @@ def dot4(a: np.ndarray, x: np.ndarray) -> Any:
     return p, q, r, s
 
 
-@njit(fastmath=K.FAST)
+@K.loops
 def matmul(
     out: np.ndarray, x: np.ndarray, lanes: int, matrix: np.ndarray, bias: int, me: int, team: int,
     add: bool, narrowed: np.ndarray,
@@ -85,7 +85,7 @@ def _by_fours(matrix):  # type: ignore[no-untyped-def]
     return lambda matrix: four
 
 
-@njit(fastmath=K.FAST)
+@K.loops
 def four_columns(
     out: np.ndarray, x: np.ndarray, lane: int, matrix: np.ndarray, first: int, last: int, add: bool
 ) -> int:
@@ -136,13 +136,21 @@ def _tiled_columns(out, x, matrix, first, last, add, narrowed):  # type: ignore[
                 flat[lane, i] = K.narrow(x[lane, i], flat)
         sums = np.empty(16, np.float32)
         count = (last - first) // 4 * 4
+        groups = (lanes + 3) // 4
+        each = max(1, (3 + groups) // groups)  # rows asked for by a tile: 4 by those of 4 columns
         for block in range(first, first + count, ROWS):
             for lane in range(0, lanes, 4):
+                x4 = flat[lane:].ctypes.data
                 for column in range(block, min(block + ROWS, first + count), 4):
-                    tiles.tile(
-                        matrix[column:].ctypes.data, flat[lane:].ctypes.data, size,
-                        sums.ctypes.data,
-                    )  # fmt: skip
+                    w4 = matrix[column:].ctypes.data
+                    ahead = column + ROWS + lane // 4 % 4 * each
+                    ahead = matrix[min(ahead, matrix.shape[0] - 1) :].ctypes.data
+                    if each == 1:
+                        tiles.tile1(w4, x4, size, sums.ctypes.data, ahead)
+                    elif each == 2:
+                        tiles.tile2(w4, x4, size, sums.ctypes.data, ahead)
+                    else:
+                        tiles.tile4(w4, x4, size, sums.ctypes.data, ahead)
                     for i in range(min(4, lanes - lane)):
                         for j in range(4):
                             put(out, lane + i, column + j, sums[4 * i + j], add)

@@ -6,6 +6,7 @@ the same `KVCache`: for few lanes all of it in the loops of `lanes.py`, for many
 products in between. Only on the CPU, in float32 or bfloat16.
 """
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -117,6 +118,7 @@ class Stepper:
     def _start(self) -> None:
         """Start the other threads, which may be a while: a processor that sleeps wakes slowly."""
         counters = np.zeros_like(self._state.counters)  # threads that still end keep their own
+        _started[:] = [one for one in _started if one[0].is_alive()]
         self._state = self._state._replace(counters=counters)
         self._workers = [
             threading.Thread(target=run, args=(me, self.threads, self._state, WHOLE, 0))
@@ -128,6 +130,7 @@ class Stepper:
             for worker in self._workers:
                 worker.daemon = True
                 worker.start()
+                _started.append((worker, counters))
             for worker in self._workers if elsewhere else ():
                 os.sched_setaffinity(worker.native_id or 0, elsewhere)
 
@@ -205,6 +208,19 @@ class Stepper:
             x += product(inner, block.feed_forward.down)
         phase(FINAL, len(self._model.blocks))
         return F.linear(normed[:wanted].to(self._dtype), self._model.output_weight).float()
+
+
+_started: list[tuple[threading.Thread, np.ndarray]] = []
+"""threads that may still be there, and the counters by which they are told to end"""
+
+
+@atexit.register
+def _end_all() -> None:
+    """Let no thread still be in the loops when the interpreter goes: it would abort the process."""
+    for _, counters in _started:
+        counters[STOP] = 1
+    for worker, _ in _started:
+        worker.join(1.0)
 
 
 def _other_processors() -> set[int]:
