@@ -136,7 +136,7 @@ class Talk:
             sample=len(self.messages) // 2,  # each answer draws differently
         )  # fmt: skip
         capacity = min(len(ids) + limits.max_new_tokens, context)
-        with open_engine(self._model, 1, capacity) as engine:
+        with open_engine(self._model, 1, 1, capacity) as engine:
             speaker = Speaker(engine, self._tokenizer)
             begin = time.monotonic()
             try:

@@ -184,12 +184,12 @@ def _sample(
         else:
             progress.update(len(result.outputs), f"{speaker.progress:,} tokens")
 
-    slots = min(args.machine.batch_size, result.total)
     longest = max(len(prompt.ids) for prompt in prompts) + limits.max_new_tokens
     capacity = min(longest, model.config.context_length)
     speculator = _speculator(args, model, tokenizer)
-    with open_engine(model, slots, capacity, speculator) as engine:
-        note(f"cache: {size(engine.cache_bytes)} for {slots} x {engine.capacity} tokens")
+    slots = args.machine.batch_size
+    with open_engine(model, result.total, slots, capacity, speculator) as engine:
+        note(f"cache: {size(engine.cache_bytes)} for {engine.rows} x {engine.capacity} tokens")
         result.begin(engine.cache_bytes)
         speaker = Speaker(engine, tokenizer)
         try:

@@ -43,9 +43,9 @@ def open_run(
 
 @contextlib.contextmanager
 def open_engine(
-    model: GPT, slots: int, capacity: int, speculator: Speculator | None = None
+    model: GPT, texts: int, slots: int, capacity: int, speculator: Speculator | None = None
 ) -> Iterator[Engine]:
-    """An engine that is entered; the first one on a machine is compiled, which is said.
+    """An engine for so many texts, entered; the first one on a machine is compiled, which is said.
 
     Raises:
         ValueError: its cache does not fit into memory.
@@ -56,7 +56,11 @@ def open_engine(
     notice.start()
     with contextlib.ExitStack() as stack:
         try:
-            engine = Engine(model, slots=slots, capacity=capacity, speculator=speculator)
+            slots = min(slots, texts)
+            spare = min(slots // 3, texts - slots)
+            engine = Engine(
+                model, slots=slots, spare=spare, capacity=capacity, speculator=speculator
+            )
             stack.enter_context(engine)
         finally:
             notice.cancel()

@@ -71,10 +71,12 @@ def complete(
     """
     if not requests:
         return []
+    slots = min(slots, len(requests))
     longest = max(len(request.prompt) + request.max_new_tokens for request in requests)
     with Engine(
         model,
-        slots=min(slots, len(requests)),
+        slots=slots,
+        spare=min(slots // 3, len(requests) - slots),
         capacity=longest,
         speculator=speculator,
         compiled=compiled,

@@ -25,8 +25,6 @@ from malmoi.model import GPT, cache_bytes
 
 SLOTS = 16
 """rows of a batch when nothing else is asked for"""
-HOLD = 8
-"""most steps for which a free place waits for another"""
 
 
 @dataclass
@@ -57,7 +55,9 @@ class Engine:
 
     Args:
         model: in evaluation mode.
-        slots: most rows at a time.
+        slots: most rows that go on at a time.
+        spare: rows whose prompts are read before there is a place for them: several prompts
+            together cost less than one by one. A third of the slots when not given.
         capacity: most tokens, prompt and new, of a row; the model's context when not given.
         speculator: proposes tokens that are then only checked (`malmoi.decode.speculate`).
         compiled: whether few rows are read by compiled loops; where possible when not given.
@@ -74,6 +74,7 @@ class Engine:
         model: GPT,
         *,
         slots: int = SLOTS,
+        spare: int | None = None,
         capacity: int | None = None,
         speculator: Speculator | None = None,
         compiled: bool | None = None,
@@ -86,13 +87,16 @@ class Engine:
         context = model.config.context_length
         self.capacity = min(capacity or context, context)
         weight = model.output_weight
-        self.cache_bytes = cache_bytes(model.config, slots, self.capacity, weight.dtype)
-        check_room(self.cache_bytes, weight.device, f"a cache of {slots} x {self.capacity} tokens")
+        self._slots, self._spare = slots, slots // 3 if spare is None else spare
+        self.rows = slots + self._spare
+        """how many the cache holds"""
+        self.cache_bytes = cache_bytes(model.config, self.rows, self.capacity, weight.dtype)
+        what = f"a cache of {self.rows} x {self.capacity} tokens"
+        check_room(self.cache_bytes, weight.device, what)
         self._speculator = speculator
         ahead = 1 + (speculator.ahead if speculator else 0)
-        self._rows = Rows(model, slots, self.capacity, ahead=ahead, compiled=compiled)
-        self._together, self._held = max(1, slots // 3), 0
-        self._batch: list[_Row] = []
+        self._rows = Rows(model, self.rows, self.capacity, ahead=ahead, compiled=compiled)
+        self._batch: list[_Row] = []  # the first `slots` go on, the others wait for their place
         self._waiting: deque[_Row] = deque()
         self._nothing_asked: list[int] = []  # tickets of requests for no tokens
         self._tickets = 0
@@ -184,13 +188,9 @@ class Engine:
 
     def _admit(self) -> list[int]:
         count = min(self._rows.free, len(self._waiting))
-        # Prompts read together cost less than one by one, so a large batch waits for a few places.
-        # Not for long, as others may take thousands of steps.
-        enough = min(self._together, len(self._waiting))
-        if not count or (self._batch and count < enough and self._held < HOLD):
-            self._held += bool(count)
+        full = len(self._batch) >= self._slots
+        if not count or (full and count < min(self._spare, len(self._waiting))):
             return []
-        self._held = 0
         new = [self._waiting.popleft() for _ in range(count)]
         logits = self._rows.admit([row.request.prompt for row in new])
         first = len(self._batch)
@@ -198,22 +198,23 @@ class Engine:
         return self._take(logits, [(first + i, 1) for i in range(count)], [[]] * count)
 
     def _read_batch(self) -> list[int]:
-        for number in range(len(self._batch)):
+        going = self._batch[: self._slots]
+        for number in range(len(going)):
             if not self._rows.room(number):
                 self._rows.slide(number)
-        proposed = self._propose()
-        tokens = [row.pending + more for row, more in zip(self._batch, proposed, strict=True)]
+        proposed = self._propose(going)
+        tokens = [row.pending + more for row, more in zip(going, proposed, strict=True)]
         logits = self._rows.read(tokens)
         return self._take(logits, [(i, len(t)) for i, t in enumerate(tokens)], proposed)
 
-    def _propose(self) -> list[list[int]]:
+    def _propose(self, going: list[_Row]) -> list[list[int]]:
         """What each row's drafter expects to come after the token that is about to be read."""
-        nothing: list[list[int]] = [[] for _ in self._batch]
+        nothing: list[list[int]] = [[] for _ in going]
         if self._speculator is None:
             return nothing
         # Rows are read side by side, so the one with the least room limits all.
-        most = min(self._rows.room(number) for number in range(len(self._batch))) - 1
-        for number, row in enumerate(self._batch):
+        most = min(self._rows.room(number) for number in range(len(going))) - 1
+        for number, row in enumerate(going):
             left = row.request.max_new_tokens - len(row.completion.ids) - 1
             if row.drafter is not None and min(most, left) > 0:
                 ahead = min(most, left, self._speculator.ahead)

@@ -155,22 +155,23 @@ class Rows:
         return F.linear(hidden, self.model.output_weight).float().cpu()
 
     def read(self, tokens: Sequence[Sequence[int]]) -> Tensor:
-        """Read one or more new tokens of every row in use; logits `[sum of counts, V]` after each.
+        """Read one or more new tokens of the first rows; logits `[sum of counts, V]` after each.
 
         Valid until the next call. Use `slide` before, and `rewind` after, where needed.
         """
-        assert len(tokens) == len(self.lengths)
+        lengths = self.lengths[: len(tokens)]
+        assert len(tokens) == len(lengths)
         self.summary = None
         counts = [len(ids) for ids in tokens]
         flat = [token for ids in tokens for token in ids]
         if self._stepper is not None and len(flat) <= self._stepper.lanes:
             slots = [row for row, count in enumerate(counts) for _ in range(count)]
-            places = [at + i for at, n in zip(self.lengths, counts, strict=True) for i in range(n)]
+            places = [at + i for at, n in zip(lengths, counts, strict=True) for i in range(n)]
             logits = self._stepper.read(flat, slots, places)
             self.summary = self._stepper.summary
         elif max(counts) == 1:
             view = self.cache.rows(slice(0, len(tokens)))
-            view.lengths[:] = torch.tensor(self.lengths)
+            view.lengths[:] = torch.tensor(lengths)
             ids = torch.tensor(flat, device=self.device)[:, None]
             logits = self._logits(self.model.hidden(ids, view)[:, 0])
         else:

@@ -17,6 +17,8 @@ GO, LANES, WANTED, STOP, ARRIVED, READY, REST = range(0, 56, 8)
 PATIENCE = 2000  # looks at a counter before the processor is offered to others
 DOZE = 200_000  # looks, about a millisecond, before a thread without work begins to sleep
 
+SLEEP = 1000  # most microseconds of a nap: each one disturbs whoever computes meanwhile
+
 
 @intrinsic
 def add(typing: Any, counters: Any, index: Any, amount: Any) -> Any:
@@ -51,7 +53,7 @@ if sys.platform == "win32":  # no such calls there: a waiting thread keeps looki
         return
 
     @njit
-    def _doze() -> None:
+    def _doze(microseconds: int) -> None:
         return
 
 else:
@@ -63,8 +65,8 @@ else:
         _sched_yield()
 
     @njit
-    def _doze() -> None:
-        _usleep(np.uint32(100))
+    def _doze(microseconds: int) -> None:
+        _usleep(np.uint32(microseconds))
 
 
 @njit
@@ -88,13 +90,14 @@ def together(counters: np.ndarray, team: int) -> None:
 @njit
 def wait_for_turn(counters: np.ndarray, turn: int) -> bool:
     """Wait for the leader to begin its `turn`; false when the team is to end instead."""
-    looks = 0
+    looks, sleep = 0, 100
     while load(counters, GO) < turn:
         if load(counters, STOP):
             return False
         looks += 1
         if looks > DOZE or load(counters, REST):
-            _doze()
+            _doze(sleep)
+            sleep = min(sleep + 100, SLEEP)
         elif looks > PATIENCE:
             _yield()
     return True
