@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 Preset = Literal["bigram", "gpt2", "llama", "malmoi"]
-Schedule = Literal["cosine", "linear", "step", "wsd", "constant"]
+Schedule = Literal[
+    "cosine", "cosine-restarts", "linear", "step", "exponential", "inverse-sqrt", "wsd", "plateau",
+    "constant",
+]  # fmt: skip
 Precision = Literal["auto", "fp32", "bf16"]
 
 # A run.toml may come from anywhere: sizes beyond these are a mistake or worse.
@@ -43,6 +46,11 @@ class ModelConfig:
     num_kv_heads: int = 3
     d_ff: int = 768
     dropout: float = 0.0
+    """share of values left out while training: of attention weights, of what each layer adds, and
+    of embeddings, where the next three do not say otherwise"""
+    attention_dropout: float | None = None
+    residual_dropout: float | None = None
+    embedding_dropout: float | None = None
     norm: Literal["layernorm", "rmsnorm", "plain", "none"] = "plain"
     """`plain` is RMSNorm without a learned scale"""
     position: Literal["learned", "rotary", "none"] = "rotary"
@@ -78,8 +86,10 @@ class ModelConfig:
             raise ValueError(
                 f"model: rotary positions need an even head size, not {self.head_size}"
             )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"model: dropout is {self.dropout}, it has to be from 0 to below 1")
+        for name in ("dropout", "attention_dropout", "residual_dropout", "embedding_dropout"):
+            share = getattr(self, name)
+            if share is not None and not 0 <= share < 1:
+                raise ValueError(f"model: {name} is {share}, it has to be from 0 to below 1")
         if not 0 <= self.ngram_dropout <= 1:
             raise ValueError(f"model: ngram_dropout is {self.ngram_dropout}, not from 0 to 1")
 
@@ -129,6 +139,11 @@ class OptimConfig:
     """on matrices only"""
     clip: float = 1.0
     """largest norm of the whole gradient; 0: no clipping"""
+    clip_value: float = 0.0
+    """largest size of each number of the gradient; 0: no such limit"""
+    ema: float = 0.0
+    """evaluate and keep a running mean of the weights, this share of it kept each step (0.999);
+    0: the weights themselves"""
     schedule: Schedule = "linear"
     warmup: float = 0.02
     """share of the run in which the learning rate rises"""
@@ -136,18 +151,27 @@ class OptimConfig:
     """share of the run, at its end, in which a linear or wsd schedule falls"""
     final_lr: float = 0.0
     """learning rate at the end, as a share of the peak"""
+    restarts: int = 3
+    """cosine-restarts: how often the learning rate starts again from its peak"""
+    plateau_patience: int = 2
+    """plateau: evaluations without a better one before the learning rate is lowered"""
+    plateau_factor: float = 0.5
+    """plateau: what it is multiplied with"""
 
     def __post_init__(self) -> None:
-        for name in ("lr", "embedding_lr", "weight_decay", "clip"):
+        for name in ("lr", "embedding_lr", "weight_decay", "clip", "clip_value"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
                 raise ValueError(f"{_flag(name)} is {value}, it has to be 0 or more")
-        for name in ("beta1", "beta2", "momentum"):
+        for name in ("beta1", "beta2", "momentum", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{_flag(name)} is {getattr(self, name)}, it has to be in [0, 1)")
-        for name in ("warmup", "decay", "final_lr"):
+        for name in ("warmup", "decay", "final_lr", "plateau_factor"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{_flag(name)} is {getattr(self, name)}, it has to be in [0, 1]")
+        for name in ("restarts", "plateau_patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{_flag(name)} {getattr(self, name)}: has to be 1 or more")
 
 
 @dataclass(frozen=True)
@@ -164,8 +188,16 @@ class TrainConfig:
     """split each batch into this many parts, to save memory; the result is the same"""
     evals: int = 12
     """how often the validation loss is taken over the run"""
-    checkpoints: int = 0
-    """how many full checkpoints (with the optimizer's state) are written over the run"""
+    patience: int = 0
+    """stop early after so many evaluations without a better one; 0: never"""
+    min_delta: float = 0.0
+    """how much better, in nats per token, an evaluation has to be to count as better"""
+    label_smoothing: float = 0.0
+    """share of each target that is spread over the whole vocabulary"""
+    checkpoints: int = 4
+    """how many full checkpoints, to --resume from, are written over the run"""
+    keep: int = 2
+    """how many of them stay"""
     precision: Precision = "auto"
     device: str = "auto"
     """auto, cpu, cuda or mps"""
@@ -176,7 +208,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise ValueError(f"--minutes {self.minutes:g}: has to be more than 0, and finite")
-        for name in ("steps", "batch_size", "accumulate", "evals"):
+        for name in ("steps", "batch_size", "accumulate", "evals", "keep"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{_flag(name)} {value}: has to be more than 0")
@@ -189,8 +221,11 @@ class TrainConfig:
             )
         if not 0 <= self.seed < 1 << 63:
             raise ValueError(f"--seed {self.seed}: has to be from 0 to 2^63 - 1")
-        if self.checkpoints < 0:
-            raise ValueError(f"--checkpoints {self.checkpoints}: cannot be negative")
+        for name in ("checkpoints", "patience", "min_delta"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{_flag(name)} {getattr(self, name)}: has to be 0 or more")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"--label-smoothing {self.label_smoothing}: has to be in [0, 1)")
 
 
 @dataclass(frozen=True)

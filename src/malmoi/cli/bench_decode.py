@@ -169,7 +169,8 @@ class _Bench:
             ours, theirs = timed[: len(models)], timed[len(models) :]
             better = max(statistics.median(one.rates()) for one in theirs)
             for model, one, other in zip(models, ours, theirs, strict=True):
-                figure = _speed(one, other, "transformers", 8.0)
+                target = 8.0 if model.output_weight.dtype == torch.bfloat16 else None
+                figure = _speed(one, other, "transformers", target)
                 figure["ratio_to_their_better_type"] = figure["ours"] / better
                 figures[f"small, {_title(model)}"] = figure
         return figures

@@ -32,6 +32,13 @@ class ModelSizes:
     num_kv_heads: int | None = None
     d_ff: int | None = None
     dropout: float | None = None
+    """share of values left out while training, wherever the next three do not say otherwise"""
+    attention_dropout: float | None = None
+    """of attention weights"""
+    residual_dropout: float | None = None
+    """of what each layer adds"""
+    embedding_dropout: float | None = None
+    """of embeddings"""
     ngram_orders: int | None = None
     """malmoi: the last 2, 3, ... tokens are embedded together; 0: none"""
     ngram_rows: int | None = None
