@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 
 from malmoi.config import DataConfig, RunConfig, TrainConfig
 from malmoi.model import GPT, build
-from malmoi.run import Run, check_new, replacing
+from malmoi.run import Metrics, Run, check_new, read_metrics
+from malmoi.storage import replacing
 
 MODEL = build("malmoi", 20, d_model=16, num_layers=1, context_length=8, ngram_rows=16)
 CONFIG = RunConfig(
@@ -110,86 +111,18 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def checkpoint(run: Run, step: int) -> Path:
-    weights = {"w": torch.full((4,), float(step))}
-    return run.save_checkpoint(step, weights, {"m": torch.ones(2) * step}, {"step": step})
-
-
-def test_checkpoints_come_back_and_old_ones_go(run: Run) -> None:
-    assert run.load_checkpoint() is None
-    for step in (5, 10, 15):
-        checkpoint(run, step)
-    names = sorted(path.name for path in (run.folder / "checkpoints").iterdir())
-    assert names == ["step-0000010", "step-0000015"]
-    found = run.load_checkpoint()
-    assert found is not None
-    weights, optimizer, state, warnings = found
-    assert (weights["w"].tolist(), optimizer["m"].tolist()) == ([15.0] * 4, [15.0] * 2)
-    assert (state, warnings) == ({"step": 15}, [])
-
-
-@pytest.mark.parametrize(
-    "name", ["model.safetensors", "optimizer.safetensors", "state.json", "MANIFEST"]
-)
-@pytest.mark.parametrize("how", ["cut", "flipped", "gone"])
-def test_a_torn_checkpoint_falls_back_with_a_warning(run: Run, name: str, how: str) -> None:
-    checkpoint(run, 5)
-    path = checkpoint(run, 10) / name
-    content = path.read_bytes()
-    if how == "gone":
-        path.unlink()
-    elif how == "cut":
-        path.write_bytes(content[: len(content) // 2])
-    else:
-        path.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
-    found = run.load_checkpoint()
-    assert found is not None
-    assert found[2] == {"step": 5}
-    assert "step-0000010" in found[3][0]
-
-
-SAVER = """
-import sys
-from pathlib import Path
-import torch
-from malmoi.config import RunConfig
-from malmoi.run import Run
-run = Run(Path(sys.argv[1]), RunConfig())
-step = 0
-while True:
-    step += 1
-    value = torch.full((300_000,), float(step))
-    run.save_weights({"w": value})
-    run.save_checkpoint(step, {"w": value}, {"w": value}, {"step": step})
-    print(step, flush=True)
-"""
-
-
-def test_a_process_killed_while_saving_leaves_whole_files(tmp_path: Path) -> None:
-    from safetensors.torch import load_file
-
-    folder = tmp_path / "run"
-    folder.mkdir()
-    process = subprocess.Popen(
-        [sys.executable, "-c", SAVER, str(folder)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    for _ in range(3):
-        process.stdout.readline()
-    time.sleep(0.0137)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    weights = load_file(folder / "model.safetensors")["w"]
-    assert (weights == weights[0]).all()
-    found = Run(folder, RunConfig()).load_checkpoint()
-    assert found is not None
-    assert float(found[0]["w"][0]) == found[2]["step"] >= 2
-    assert not found[3]
-
-
-def test_metrics_are_lines_of_json(run: Run) -> None:
-    run.log({"step": 1, "text": "한글"})
-    run.log({"step": 2})
-    lines = (run.folder / "metrics.jsonl").read_text("utf-8").splitlines()
-    assert [json.loads(line)["step"] for line in lines] == [1, 2]
+def test_metrics_are_lines_of_json(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = Metrics(path)
+    log.add({"step": 1, "text": "한글"})
+    size = log.size()
+    log.add({"step": 2})
+    log.close()
+    assert [record["step"] for record in read_metrics(path)] == [1, 2]
+    again = Metrics(path, size)  # from a checkpoint after the first step
+    again.add({"step": 3})
+    again.close()
+    assert [record["step"] for record in read_metrics(path)] == [1, 3]
+    with open(path, "ab") as file:
+        file.write('{"step": 4, "한'.encode()[:-1])  # torn
+    assert [record["step"] for record in read_metrics(path)] == [1, 3]

@@ -1,4 +1,4 @@
-"""How the weights move: parameter groups, Muon beside AdamW, gradient clipping, schedules.
+"""How the weights move: parameter groups, Muon beside AdamW, gradient clipping, running means.
 
 The optimizer owns float32 master weights. The model computes in whatever precision its parameters
 have; after each step they are rounded anew from the masters, so that updates smaller than a
@@ -10,7 +10,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from malmoi.config import OptimConfig, Schedule
+from malmoi.config import OptimConfig
+
 
 # Coefficients of the odd polynomials, one triple an iteration, that bring all singular values in
 # [0.001, 1] close to 1: the minimax choice of Amsel et al. 2025 (arXiv:2505.16932), which needs
@@ -89,11 +90,12 @@ class Optimizer:
     """Muon (Jordan et al. 2024) on the matrices inside the blocks, AdamW on everything else.
 
     With `config.optimizer == "adamw"`, AdamW on everything. Weight decay is on matrices only; with
-    Muon, on those inside the blocks.
+    Muon, on those inside the blocks. With `config.ema` a running mean of all weights is kept
+    beside them, in float32 as they are.
 
     Args:
         model: its parameters are changed in place by `step`.
-        config: learning rates, betas, momentum, decay, clipping.
+        config: learning rates, betas, momentum, decay, clipping, the running mean.
 
     """
 
@@ -130,6 +132,11 @@ class Optimizer:
             eps=1e-10,
             fused=True,
         )
+        self.means = [master.detach().clone() for master in self._masters()] if config.ema else []
+
+    def _masters(self) -> list[Tensor]:
+        """All master weights: the stacks', then the rest's."""
+        return [*(s.master for s in self.stacks.values()), *(m.data for m in self.rest.values())]
 
     def _stack(self, name: str, parameter: nn.Parameter, model: nn.Module) -> None:
         """Queries, keys and values are three matrices; wide ones are turned to join the tall."""
@@ -150,21 +157,35 @@ class Optimizer:
     def step(self, scale: float) -> float:
         """Move the weights by the gradients in `parameter.grad`, then clear those.
 
+        Each number of the gradient is cut to `config.clip_value`, then all of it is scaled to a
+        norm of at most `config.clip`. A gradient that is not finite changes nothing: no weights, no
+        moments, no `steps`; it is cleared as well.
+
         Args:
-            scale: of the peak learning rates, from `schedule`.
+            scale: of the peak learning rates, from `schedule`; NaN has the effect of a gradient
+                that is not finite.
 
         Returns:
-            The norm of the whole gradient before clipping.
+            The norm of the whole gradient before any clipping; infinite or NaN: nothing was done.
 
         """
         grads = {
             parameter: parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
             for parameter in self.parameters.values()
         }
+        for parameter in self.parameters.values():
+            parameter.grad = None
         every = list(grads.values())
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(every)).float())
-        if self.config.clip and norm > self.config.clip:
-            torch._foreach_mul_(every, self.config.clip / float(norm))
+        norm = _norm(every)
+        if not (math.isfinite(norm) and math.isfinite(scale)):
+            return norm
+        clipped = norm
+        if self.config.clip_value:
+            torch._foreach_clamp_min_(every, -self.config.clip_value)
+            torch._foreach_clamp_max_(every, self.config.clip_value)
+            clipped = _norm(every) if self.config.clip else norm
+        if self.config.clip and clipped > self.config.clip:
+            torch._foreach_mul_(every, self.config.clip / clipped)
         # Momentum rises over the first steps, when the directions still change quickly.
         mu = max(0.0, self.config.momentum - max(0.0, 1 - self.steps / 300) * 0.1)
         for stack in self.stacks.values():
@@ -175,28 +196,46 @@ class Optimizer:
             group["lr"] = self.lr * scale
         self.adamw.step()
         self.steps += 1
-        self._write({parameter: parameter.data for parameter in self.parameters.values()})
-        for parameter in self.parameters.values():
-            parameter.grad = None
-        return float(norm)
+        if self.means:
+            # The first weights know little: a mean that is still short forgets them sooner.
+            kept = min(self.config.ema, (1 + self.steps) / (10 + self.steps))
+            torch._foreach_lerp_(self.means, self._masters(), 1 - kept)
+        self._write(self._masters(), self._places())
+        return norm
 
-    def _write(self, values: dict[nn.Parameter, Tensor]) -> None:
-        """Copy the master weights into `values`, rounding to their precision."""
-        for stack in self.stacks.values():
-            torch._foreach_copy_(stack.views(values), list(stack.master.unbind()))
-        if self.rest:
-            to = [values[self.parameters[name]] for name in self.rest]
-            torch._foreach_copy_(to, [master.data for master in self.rest.values()])
+    def _places(self) -> dict[nn.Parameter, Tensor]:
+        """Where the model's own weights lie."""
+        return {parameter: parameter.data for parameter in self.parameters.values()}
 
-    @torch.no_grad()
-    def weights(self) -> dict[str, Tensor]:
-        """The float32 weights by the model's parameter names, as copies."""
+    def _write(self, source: list[Tensor], values: dict[nn.Parameter, Tensor]) -> None:
+        """Copy `source`, in the order of `_masters`, into `values`, rounding to their precision."""
+        stacks, rest = source[: len(self.stacks)], source[len(self.stacks) :]
+        for stack, matrices in zip(self.stacks.values(), stacks, strict=True):
+            torch._foreach_copy_(stack.views(values), list(matrices.unbind()))
+        if rest:
+            torch._foreach_copy_([values[self.parameters[name]] for name in self.rest], rest)
+
+    def _copies(self, source: list[Tensor]) -> dict[str, Tensor]:
         values = {
             parameter: torch.empty_like(parameter, dtype=torch.float32)
             for parameter in self.parameters.values()
         }
-        self._write(values)
+        self._write(source, values)
         return {name: values[parameter] for name, parameter in self.parameters.items()}
+
+    @torch.no_grad()
+    def weights(self) -> dict[str, Tensor]:
+        """The float32 weights by the model's parameter names, as copies."""
+        return self._copies(self._masters())
+
+    @torch.no_grad()
+    def averages(self) -> dict[str, Tensor]:
+        """The running means of the weights, as `weights` gives those; with `ema` 0 the same.
+
+        Step t, from 1, makes each mean d * mean + (1 - d) * weight, with d = min(ema, (1 + t) /
+        (10 + t)), the early correction of TensorFlow's `ExponentialMovingAverage`.
+        """
+        return self._copies(self.means or self._masters())
 
     def state(self) -> dict[str, Tensor]:
         """Everything besides the weights' names that `load` needs to go on exactly."""
@@ -208,14 +247,24 @@ class Optimizer:
             state[f"adamw.{name}.master"] = master.detach()
             for key, value in self.adamw.state.get(master, {}).items():
                 state[f"adamw.{name}.{key}"] = value
+        state.update(self._named_means())
         return state
+
+    def _named_means(self) -> dict[str, Tensor]:
+        """The running means by their names in `state`."""
+        if not self.means:
+            return {}
+        names = [f"ema.muon.{rows}x{columns}" for rows, columns in self.stacks]
+        names += [f"ema.adamw.{name}" for name in self.rest]
+        return dict(zip(names, self.means, strict=True))
 
     @torch.no_grad()
     def load(self, state: dict[str, Tensor]) -> None:
         """Go on from what `state` gave, and write the weights into the model.
 
         Raises:
-            ValueError: the state is of another model or optimizer.
+            ValueError: the state is of another model or optimizer, or only one of the two keeps
+                running means.
 
         """
         state = dict(state)
@@ -227,16 +276,23 @@ class Optimizer:
             for name, master in self.rest.items():
                 _restore(master, state.pop(f"adamw.{name}.master"))
                 mine = f"adamw.{name}."
-                inner = {key: state.pop(key) for key in list(state) if key.startswith(mine)}
-                if inner:
-                    self.adamw.state[master] = {
-                        key.removeprefix(mine): value.clone() for key, value in inner.items()
-                    }
+                # Before the first step there are none, and those that are here have to go.
+                self.adamw.state[master] = {
+                    key.removeprefix(mine): state.pop(key).to(master.device, copy=True)
+                    for key in list(state) if key.startswith(mine)
+                }  # fmt: skip
+            for name, mean in self._named_means().items():
+                _restore(mean, state.pop(name))
             if state:
                 raise KeyError(min(state))
         except KeyError as error:
             raise ValueError(f"optimizer state does not belong to this model: {error}") from None
-        self._write({parameter: parameter.data for parameter in self.parameters.values()})
+        self._write(self._masters(), self._places())
+
+
+def _norm(tensors: list[Tensor]) -> float:
+    """The Euclidean norm of all numbers together."""
+    return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)).float()))
 
 
 def _restore(place: Tensor, value: Tensor) -> None:
@@ -244,29 +300,3 @@ def _restore(place: Tensor, value: Tensor) -> None:
     if place.shape != value.shape:
         raise KeyError(f"{tuple(value.shape)} where {tuple(place.shape)} is needed")
     place.copy_(value)
-
-
-def schedule(kind: Schedule, progress: float, config: OptimConfig) -> float:
-    """Learning rate at `progress` (0 to 1) through the run, as a share of the peak.
-
-    All kinds rise linearly over the first `config.warmup` of the run and end at
-    `config.final_lr`, but for `constant` and `step`. `linear` and `wsd` stay at the peak until the
-    last `config.decay` of the run; `wsd` then falls as 1 - sqrt (Hägele et al. 2024). `cosine`
-    falls all the way (Loshchilov & Hutter 2017). `step` falls to a third at 60 % and to a tenth at
-    85 %.
-    """
-    progress = min(max(progress, 0.0), 1.0)
-    if progress < config.warmup:
-        return max(progress, 1e-3) / config.warmup
-    after = (progress - config.warmup) / (1 - config.warmup) if config.warmup < 1 else 1.0
-    falling = max(0.0, 1 - (1 - progress) / config.decay) if config.decay > 0 else 0.0
-    share = {
-        "constant": 1.0,
-        "cosine": 0.5 * (1 + math.cos(math.pi * after)),
-        "linear": 1 - falling,
-        "wsd": 1 - math.sqrt(falling),
-        "step": 1.0 if after < 0.6 else 1 / 3 if after < 0.85 else 0.1,
-    }[kind]
-    if kind in ("constant", "step"):
-        return share
-    return config.final_lr + (1 - config.final_lr) * share

@@ -3,57 +3,29 @@
     RUN/run.toml  tokenizer.json  model.safetensors  metrics.jsonl  samples.md
         tokenizer_config.json, with the chat template, where the model has one
         data/{train,validation,test}.{bin,offsets,json}
-        checkpoints/step-0000500/{model.safetensors, optimizer.safetensors, state.json, MANIFEST}
+        checkpoints/step-0000500/ (see `malmoi.checkpoint`)
 
 `model.safetensors` is the best by validation loss. Files are written beside their place, synced
-and renamed, so a reader never sees half of one; a checkpoint is a folder that is renamed as a
-whole once its MANIFEST of checksums stands in it. Nothing is pickled.
+and renamed, so a reader never sees half of one. Nothing is pickled.
 """
 
-import hashlib
 import json
 import os
 import shutil
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from malmoi.config import RunConfig, from_dict, to_toml
 from malmoi.model import GPT
+from malmoi.storage import read_tensors, replacing, sync, write_tensors
 
 MARK = "run.toml"
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; it takes the place of `path` when all went well."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield beside
-        _sync(beside)
-        os.replace(beside, path)
-        _sync(path.parent)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    """Make sure that a file's or folder's content has reached the disk."""
-    if path.is_dir() and os.name == "nt":
-        return  # folders cannot be opened there
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def check_new(folder: Path, overwrite: bool) -> None:
@@ -86,11 +58,14 @@ class Run:
     Attributes:
         folder: where it lies.
         config: what made it.
+        result: what came of it, as `train` reports it; nothing yet while it is being trained.
 
     """
 
-    def __init__(self, folder: Path, config: RunConfig) -> None:
-        self.folder, self.config = folder, config
+    def __init__(
+        self, folder: Path, config: RunConfig, result: Mapping[str, Any] | None = None
+    ) -> None:
+        self.folder, self.config, self.result = folder, config, dict(result or {})
 
     @classmethod
     def create(cls, folder: Path, config: RunConfig) -> "Run":
@@ -112,7 +87,7 @@ class Run:
         if out.exists():
             os.replace(out, old)
         os.replace(self.folder, out)
-        _sync(out.absolute().parent)
+        sync(out.absolute().parent)
         shutil.rmtree(old, ignore_errors=True)
         return Run(out, self.config)
 
@@ -129,9 +104,9 @@ class Run:
             raise ValueError(f"{folder}: no such run folder")
         try:
             values = tomllib.loads(path.read_text("utf-8"))
-            values.pop("result", None)
+            result = values.pop("result", None)
             values.pop("made_with", None)
-            return cls(folder, from_dict(RunConfig, values))
+            return cls(folder, from_dict(RunConfig, values), result)
         except FileNotFoundError:
             raise ValueError(f"{folder}: no run folder ({MARK} is missing)") from None
         except (OSError, ValueError, TypeError, RecursionError) as error:
@@ -162,7 +137,7 @@ class Run:
     def save_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Write `model.safetensors`."""
         with replacing(self.folder / "model.safetensors") as path:
-            save_file({k: v.contiguous().cpu() for k, v in weights.items()}, path)
+            write_tensors(weights, path)
 
     def load_model(self, device: str | torch.device = "cpu") -> GPT:
         """The model with its best weights, in float32, in evaluation mode.
@@ -174,7 +149,7 @@ class Run:
         path = self.folder / "model.safetensors"
         if not path.exists():
             raise ValueError(f"{path}: missing; has the run finished a first evaluation?")
-        weights = _read_tensors(path)
+        weights = read_tensors(path)
         with torch.device("meta"):  # shapes only: run.toml may ask for more than there is memory
             model = GPT(self.config.model)
         try:
@@ -184,88 +159,58 @@ class Run:
             raise ValueError(f"{path}: does not fit run.toml ({reason})") from None
         return model.to(device).eval()
 
-    def log(self, record: Mapping[str, Any]) -> None:
-        """Add one line to `metrics.jsonl`."""
-        with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
-    def save_checkpoint(
-        self,
-        step: int,
-        weights: Mapping[str, Tensor],
-        optimizer: Mapping[str, Tensor],
-        state: Mapping[str, Any],
-        *,
-        keep: int = 2,
-    ) -> Path:
-        """Write a full checkpoint, then drop all but the newest `keep`."""
-        folder = self.folder / "checkpoints"
-        place = folder / f"step-{step:07d}"
-        beside = folder / f".{place.name}.{os.getpid()}.part"
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        save_file(
-            {k: v.contiguous().cpu() for k, v in weights.items()}, beside / "model.safetensors"
-        )
-        # cloned, as two entries of an optimizer's state may share their memory
-        save_file(
-            {k: v.detach().cpu().clone().contiguous() for k, v in optimizer.items()},
-            beside / "optimizer.safetensors",
-        )
-        (beside / "state.json").write_text(json.dumps(dict(state), indent=1), "utf-8")
-        lines = [f"{_checksum(path)}  {path.name}" for path in sorted(beside.iterdir())]
-        (beside / "MANIFEST").write_text("\n".join(lines) + "\n", "utf-8")
-        for path in beside.iterdir():
-            _sync(path)
-        _sync(beside)
-        shutil.rmtree(place, ignore_errors=True)
-        os.replace(beside, place)
-        _sync(folder)
-        for old in sorted(folder.glob("step-*"))[:-keep]:
-            shutil.rmtree(old, ignore_errors=True)
-        return place
+class Metrics:
+    """`metrics.jsonl`, a line of JSON for each thing that happened.
 
-    def load_checkpoint(
-        self,
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any], list[str]] | None:
-        """Weights, optimizer state and state of the newest whole checkpoint, and warnings.
+    Args:
+        path: where it lies, or comes to be.
+        size: bytes of it that are to stay; all of it when not given.
 
-        One that is torn or damaged is passed over with a warning. None: there is none.
+    """
+
+    def __init__(self, path: Path, size: int | None = None) -> None:
+        self.path = path
+        if size is not None and path.exists() and path.stat().st_size > size:
+            os.truncate(path, size)
+        self._file: TextIO = open(path, "a", encoding="utf-8")  # noqa: SIM115 - `close` does
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Write one line; it may stay in memory until `size` or `close` is called.
+
+        Raises:
+            OSError: the disk is full.
+
         """
-        warnings: list[str] = []
-        for place in sorted((self.folder / "checkpoints").glob("step-*"), reverse=True):
-            if problem := _damage(place):
-                warnings.append(f"{place}: {problem}; going back to the checkpoint before it")
-                continue
-            state = json.loads((place / "state.json").read_text("utf-8"))
-            weights = _read_tensors(place / "model.safetensors")
-            return weights, _read_tensors(place / "optimizer.safetensors"), state, warnings
-        return None
+        self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+    def size(self) -> int:
+        """Bytes that are in the file now, with all that was added."""
+        self._file.flush()
+        return self.path.stat().st_size
+
+    def close(self) -> None:
+        """Write what is in memory."""
+        self._file.close()
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """All records of a `metrics.jsonl`; a line that is not whole, as the last may be, is left out.
+
+    Raises:
+        ValueError: there is no such file.
+
+    """
     try:
-        return load_file(path)
-    except (OSError, SafetensorError, ValueError) as error:
-        raise ValueError(f"{path}: damaged ({error})") from None
-
-
-def _checksum(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()
-
-
-def _damage(place: Path) -> str | None:
-    """What is wrong with a checkpoint, or None."""
-    try:
-        lines = (place / "MANIFEST").read_text("utf-8").splitlines()
-        names = set()
-        for line in lines:
-            checksum, name = line.split("  ", 1)
-            names.add(name)
-            if _checksum(place / Path(name).name) != checksum:
-                return f"{name} is damaged"
-    except (OSError, ValueError) as error:
-        return f"incomplete ({error})"
-    missing = {"model.safetensors", "optimizer.safetensors", "state.json"} - names
-    return f"{min(missing)} is missing" if missing else None
+        lines = path.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        raise ValueError(f"{path}: missing; has the run begun to train?") from None
+    records = []
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            records.append(record)
+    return records

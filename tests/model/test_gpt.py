@@ -9,6 +9,7 @@ from torch import Tensor
 
 from malmoi.config import ModelConfig
 from malmoi.model import GPT, PRESETS, KVCache, build
+from malmoi.model.layers import Attention, Context
 
 SIZES = {"context_length": 16, "d_model": 32, "num_layers": 3, "num_heads": 4, "d_ff": 48}
 
@@ -18,7 +19,7 @@ def small(preset: str, **more: object) -> ModelConfig:
     ours: dict[str, object] = {"ngram_rows": 64, "num_kv_heads": 2} if preset == "malmoi" else {}
     sizes: dict[str, object] = SIZES | ours | more
     if preset == "bigram":
-        sizes = {"d_model": 32}
+        sizes = {"d_model": 32} | more
     return build(preset, 50, **sizes)  # type: ignore[arg-type]
 
 
@@ -166,15 +167,16 @@ def test_the_tap_sees_what_the_fast_way_computes(preset: str) -> None:
     assert torch.equal(seen["logits", 3], tapped)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("preset", PRESETS)
-def test_loss_equals_cross_entropy_of_the_logits(preset: str) -> None:
+def test_loss_equals_cross_entropy_of_the_logits(preset: str, smoothing: float) -> None:
     model = shaken(small(preset))
     ids, targets = random_ids(2, 16), random_ids(2, 16)
     targets[0, :3] = -1
     plain = torch.nn.functional.cross_entropy(
-        model(ids).flatten(0, 1), targets.flatten(), ignore_index=-1
+        model(ids).flatten(0, 1), targets.flatten(), ignore_index=-1, label_smoothing=smoothing
     )
-    torch.testing.assert_close(model.loss(ids, targets), plain)
+    torch.testing.assert_close(model.loss(ids, targets, smoothing), plain)
 
 
 def test_bigram_depends_on_the_last_token_alone() -> None:
@@ -219,6 +221,100 @@ def test_dropout_is_for_training_only(preset: str) -> None:
     assert torch.equal(model(ids), model(ids))
     model.train()
     assert not torch.equal(model(ids), model(ids))
+
+
+PLACES = ("attention_dropout", "residual_dropout", "embedding_dropout")
+NOWHERE = dict.fromkeys(PLACES, 0.0)
+
+
+@pytest.mark.parametrize("preset", ["gpt2", "llama", "malmoi"])
+@pytest.mark.parametrize("place", PLACES)
+def test_a_dropout_not_given_is_the_common_one(preset: str, place: str) -> None:
+    model = shaken(small(preset))
+    ids, logits = random_ids(2, 8), []
+    for more in ({place: 0.3}, {"dropout": 0.3} | NOWHERE | {place: None}):
+        other = GPT(small(preset, **more)).train()
+        other.load_state_dict(model.state_dict())
+        torch.manual_seed(1)
+        logits.append(other(ids))
+        assert torch.equal(other.eval()(ids), model(ids))
+    assert torch.equal(*logits)
+    assert not torch.allclose(logits[0], model(ids))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("more", [{}, {"dropout": 0.3} | NOWHERE])
+def test_without_dropout_training_computes_the_same_bits(
+    preset: str, more: dict[str, object]
+) -> None:
+    model = shaken(small(preset, **more))
+    ids = random_ids(2, 16)
+    assert torch.equal(model.train()(ids), model.eval()(ids))
+
+
+def silent(model: GPT, attention: bool = True, feed_forward: bool = True) -> GPT:
+    """Layers that add nothing to the residual stream."""
+    with torch.no_grad():
+        for block in model.blocks:
+            modules = [block.attention.out] if attention else []  # type: ignore[union-attr]
+            modules += [block.feed_forward.down] if feed_forward else []  # type: ignore[union-attr]
+            for parameter in (p for module in modules for p in module.parameters()):
+                parameter.zero_()
+    return model
+
+
+def stream(model: GPT, ids: Tensor) -> Tensor:
+    """The residual stream after the last layer, before the final norm."""
+    seen = [model.hidden(ids)] if model.config.norm == "none" else []
+    if not seen:
+        model.hidden(ids, tap=lambda what, _, x: seen.append(x) if what == "residual" else None)
+    return seen[-1]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@torch.no_grad()
+def test_embedding_dropout_leaves_out_its_share(preset: str) -> None:
+    model = silent(shaken(small(preset, embedding_dropout=0.3)))
+    ids = random_ids(64, 16)
+    whole, dropped = stream(model, ids), stream(model.train(), ids)
+    assert float((dropped == 0).float().mean()) == pytest.approx(0.3, abs=0.01)
+    torch.testing.assert_close(dropped, torch.where(dropped == 0, 0.0, whole / 0.7))
+
+
+@pytest.mark.parametrize("preset", ["gpt2", "llama", "malmoi"])
+@pytest.mark.parametrize("part", ["attention", "feed_forward"])
+@torch.no_grad()
+def test_residual_dropout_leaves_out_its_share(preset: str, part: str) -> None:
+    model = shaken(small(preset, residual_dropout=0.3, num_layers=1))
+    silent(model, **{"attention": part != "attention", "feed_forward": part != "feed_forward"})
+    ids = random_ids(64, 16)
+    whole, dropped = stream(model, ids), stream(model.train(), ids)
+    start = stream(silent(model.eval()), ids)  # what the layer adds to
+    out = dropped == start
+    assert float(out.float().mean()) == pytest.approx(0.3, abs=0.01)
+    torch.testing.assert_close(dropped, torch.where(out, start, start + (whole - start) / 0.7))
+
+
+@pytest.mark.parametrize("tapped", [False, True])
+@torch.no_grad()
+def test_attention_dropout_leaves_out_its_share_of_weights(tapped: bool) -> None:
+    attention = Attention(small("gpt2", attention_dropout=0.25), 0)
+    attention.qkv.weight.zero_()
+    attention.qkv.bias.zero_()
+    attention.qkv.bias[64:] = 1.0  # all weights of a position alike, all values 1
+    attention.out.weight.copy_(torch.eye(32))
+    attention.out.bias.zero_()
+    context = Context(
+        positions=torch.arange(16)[None], causal=True, tap=(lambda *_: None) if tapped else None,
+        mask=torch.full((1, 1, 16, 16), -torch.inf).triu(1),
+    )  # fmt: skip
+    x = torch.randn(64, 16, 32)
+    torch.testing.assert_close(attention.eval()(x, context), torch.ones_like(x))
+    y = attention.train()(x, context).view(64, 16, 4, 8)[..., 0]
+    seen = torch.arange(1, 17)[:, None]
+    left = y * seen * 0.75  # how many of `seen` weights are left, as each was scaled by 1 / 0.75
+    torch.testing.assert_close(left, left.round(), rtol=0, atol=1e-4)
+    assert float(left.sum() / seen.sum() / 256) == pytest.approx(0.75, abs=0.01)
 
 
 def test_too_many_tokens_are_an_error() -> None:

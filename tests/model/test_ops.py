@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from malmoi.model import ops
@@ -67,17 +68,28 @@ def test_rotary_is_a_rotation_by_position() -> None:
     compare(mine, plain, torch.randn(2, 3, 5, 8))
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
 @pytest.mark.parametrize("tokens", [1, 3, 64])
-def test_linear_cross_entropy(tokens: int) -> None:
+def test_linear_cross_entropy(tokens: int, smoothing: float) -> None:
     targets = torch.tensor([3, -1, 0, 9, 2, -1, 9])
 
     def mine(x: Tensor, w: Tensor) -> Tensor:
-        return ops._LinearCrossEntropy.apply(x, w, targets, tokens, True)
+        return ops._LinearCrossEntropy.apply(x, w, targets, tokens, smoothing, True)
 
     def plain(x: Tensor, w: Tensor) -> Tensor:
-        return torch.nn.functional.cross_entropy(x @ w.T, targets, ignore_index=-1)
+        logits = (x @ w.T).double()  # a reference more exact than what it judges
+        loss = F.cross_entropy(logits, targets, ignore_index=-1, label_smoothing=smoothing)
+        return loss.to(x.dtype)
 
     compare(mine, plain, torch.randn(7, 5), torch.randn(10, 5))
+    compare(mine, plain, 9 * torch.randn(7, 5), torch.randn(10, 5))  # far from uniform
+
+
+def test_linear_cross_entropy_smooths_when_asked() -> None:
+    x, weight, targets = torch.randn(6, 5), torch.randn(10, 5), torch.arange(6)
+    sharp, smooth = (ops.linear_cross_entropy(x, weight, targets, s) for s in (0.0, 0.2))
+    assert torch.equal(sharp, ops.linear_cross_entropy(x, weight, targets))
+    torch.testing.assert_close(smooth, F.cross_entropy(x @ weight.T, targets, label_smoothing=0.2))
 
 
 def test_linear_cross_entropy_of_nothing_is_zero() -> None:

@@ -182,7 +182,7 @@ def _until(
     assert done.validation is not None
     reached = float("inf")
     for line in map(json.loads, lines):
-        if line["validation_loss"] <= target and line["step"]:
+        if line.get("validation_loss", target + 1) <= target and line["step"]:
             tokens = line["step"] * config.train.batch_size * done.model.config.context_length
             reached = min(reached, tokens / line["tokens_per_second"])
     return done.validation.loss, reached, done.report

@@ -57,6 +57,8 @@ class Args:
     """the run folder to make"""
     overwrite: bool = False
     """replace a run that is there already"""
+    resume: bool = False
+    """go on with the run at --out, begun by this same command; begin it where there is none"""
     json: bool = False
     """print the result as one JSON object"""
     field: str | None = None
@@ -95,7 +97,12 @@ def run(args: Args) -> dict[str, Any]:
     config, sizes = to_config(args)
     from malmoi.cli.pipeline import train_run
 
-    trained = train_run(config, sizes, args.out, BEGAN, overwrite=args.overwrite)
+    if args.resume and (done := _complete(args.out)):
+        print(f"the run in {args.out} is complete: there is nothing to resume", file=sys.stderr)
+        return done
+    trained = train_run(
+        config, sizes, args.out, BEGAN, overwrite=args.overwrite, resume=args.resume
+    )
     if not args.json:
         report = trained.report
         print(f"{report['steps']} steps, {report['tokens_per_second']:,.0f} tokens/s")
@@ -110,3 +117,13 @@ def run(args: Args) -> dict[str, Any]:
         print(f'  {command()} generate {args.out} --prompt "..."')
         sys.stdout.flush()
     return trained.report
+
+
+def _complete(out: Path) -> dict[str, Any] | None:
+    """The report of a run that has come to its end."""
+    from malmoi.run import MARK, Run
+
+    if not (out / MARK).exists():
+        return None
+    result = Run.open(out).result
+    return result if result and "interrupted" not in result else None

@@ -18,6 +18,7 @@ class Validation:
         stores: the parts of the corpus; without a validation part the training part serves.
         budget: gets its `reserve` at the first call.
         evals: how many evaluations there will be.
+        trained: tokens that are trained on, where the budget is counted in steps.
         extra: seconds that the caller needs at the end besides.
 
     """
@@ -28,9 +29,11 @@ class Validation:
         stores: dict[str, TokenStore],
         budget: Budget,
         evals: int,
+        trained: int,
         extra: float,
     ) -> None:
         self.model, self.budget, self.evals, self.extra = model, budget, evals, extra
+        self.trained = trained
         held_out = stores["validation"]
         # Without a validation part the training loss decides which weights are the best.
         self.real = len(held_out) > 1
@@ -42,23 +45,30 @@ class Validation:
 
     def __call__(self) -> float:
         """Loss of the model as it is, in nats per token."""
-        if not self.calibrated:
-            self._calibrate()
-            self.calibrated = True
+        self.prepare()
         loss = self._evaluate(self.on_the_way)
         if self.best is None or loss.loss < self.best.loss:
             self.best = loss
         return loss.loss
 
-    def whole(self) -> tuple[Loss, bool] | None:
+    def prepare(self) -> None:
+        """See, once, how fast evaluation is, and tell the budget."""
+        if not self.calibrated:
+            self._calibrate()
+            self.calibrated = True
+
+    def whole(self, best: float) -> tuple[Loss, bool] | None:
         """Loss of the best weights, now in the model, and whether it is over every token.
+
+        `best` is the loss that made them the best: what was measured then need not be again.
 
         It is, unless that would take more than a tenth of a run's time. None: nothing is held out.
         """
         if not self.real:
             return None
         exact = self.at_the_end >= len(self.store)
-        if self.on_the_way >= len(self.store) and self.best is not None:
+        known = self.best is not None and self.best.loss == best
+        if self.on_the_way >= len(self.store) and known and self.best is not None:
             return self.best, exact
         return self._evaluate(self.at_the_end), exact
 
@@ -71,7 +81,9 @@ class Validation:
         evaluate(self.model, self.store, spans=self.spans, most_tokens=tried, progress=done.append)
         speed = max(done[-1], 1) / max(time.monotonic() - begin, 1e-6)
         if self.budget.minutes is None:
-            self.on_the_way = max(tried, 100_000)
+            # Counted, not measured, so that a run comes out the same on every day: a token costs
+            # a third of what it does in training, so this is 3 % of the run.
+            self.on_the_way = max(tried, min(100_000, self.trained // 10 // self.evals))
             return
         left = self.budget.seconds_left()
         self.on_the_way = max(tried, int(left / 40 / self.evals * speed))

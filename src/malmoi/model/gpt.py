@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from malmoi.config import ModelConfig
 from malmoi.model.cache import KVCache, Span
-from malmoi.model.layers import Block, Context, NgramEmbedding, Tap, make_norm
+from malmoi.model.layers import Block, Context, NgramEmbedding, Tap, dropout_share, make_norm
 from malmoi.model.ops import linear_cross_entropy, rms_norm
 
 
@@ -130,10 +130,10 @@ class GPT(nn.Module):
     def _settle(self, x: Tensor) -> Tensor:
         """What the sum of the embeddings goes through before the first layer."""
         if self.config.norm == "plain":
-            return rms_norm(x)
-        if self.training and self.config.dropout:
-            return F.dropout(x, self.config.dropout)
-        return x
+            x = rms_norm(x)
+        # After the norm, which would otherwise scale up what was left in.
+        dropout = dropout_share(self.config, "embedding")
+        return F.dropout(x, dropout) if self.training and dropout else x
 
     def _through(self, x: Tensor, context: Context, tap: Tap | None) -> Tensor:
         for layer, block in enumerate(self.blocks):
@@ -149,10 +149,13 @@ class GPT(nn.Module):
             tap("logits", self.config.num_layers, logits)
         return logits
 
-    def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy in nats of `targets` `[B, T]`; those below 0 are not scored."""
-        x = self.hidden(ids)
-        return linear_cross_entropy(x.flatten(0, 1), self.output_weight, targets.flatten())
+    def loss(self, ids: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Mean cross-entropy in nats of `targets` `[B, T]`; those below 0 are not scored.
+
+        `smoothing` (0 to 1) spreads that share of each target over the whole vocabulary.
+        """
+        x = self.hidden(ids).flatten(0, 1)
+        return linear_cross_entropy(x, self.output_weight, targets.flatten(), smoothing)
 
     def expect_epochs(self, epochs: float) -> None:
         """Tell how often training will see its text, on which regularisation depends.

@@ -17,9 +17,11 @@ float32 throughout.
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import carray, njit, types
-from numba.extending import intrinsic, overload
+from numba import njit
+
+from malmoi.model.arrays import array1, array2, borrow, fetch, narrow, widen
+
+__all__ = ["array1", "array2", "borrow", "narrow", "widen"]  # from `arrays`, for the neighbours
 
 # Sums may be reordered (without that no loop with a sum is vectorised); NaN and infinities stay.
 # And a division by zero gives infinity, as numpy's: a look at each divisor is no vector either.
@@ -28,7 +30,6 @@ loops, inlined = njit(**_OPTIONS), njit(forceinline=True, **_OPTIONS)
 LOG2_E, LN2_HIGH, LN2_LOW = (np.float32(x) for x in (1.44269504, 0.693359375, -2.12194440e-4))
 LAYERNORM, RMSNORM, PLAIN, NO_NORM = range(4)
 GELU, SWIGLU, RELU2 = range(3)
-LINE = 64  # bytes that come from the memory at once
 BLOCK = 2048  # logits summed by one thread: always the same ones, so that sums are the same, too
 # Columns of the table of addresses: one row a layer, and one more for what is not in a layer.
 COLUMNS = (
@@ -95,23 +96,6 @@ class Buffers(NamedTuple):
     sin: np.ndarray
 
 
-@intrinsic
-def borrow(typing: Any, array: Any) -> Any:
-    """The same array, uncounted: its owner has to live on.
-
-    Numba counts how many hold an array, in an atomic number that all threads share; loops that
-    take arrays apart for each head would wait for it more than they work.
-    """
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        held = context.make_array(signature.args[0])(context, builder, args[0])
-        held.meminfo = ir.Constant(held.meminfo.type, None)
-        held.parent = ir.Constant(held.parent.type, None)
-        return held._getvalue()
-
-    return array(array), codegen
-
-
 @njit(inline="always")
 def borrow_all(b: Buffers) -> Buffers:
     """The same buffers, uncounted."""
@@ -120,82 +104,6 @@ def borrow_all(b: Buffers) -> Buffers:
         borrow(b.weights), borrow(b.inner), borrow(b.gate), borrow(b.logits), borrow(b.partial),
         borrow(b.best), borrow(b.totals), borrow(b.narrowed), borrow(b.cos), borrow(b.sin),
     )  # fmt: skip
-
-
-def widen(x: Any) -> Any:
-    """A stored number as float32."""
-    raise NotImplementedError("compiled only")
-
-
-def narrow(x: Any, like: Any) -> Any:
-    """A float32 as it is stored in arrays such as `like`: rounded to nearest, ties to even."""
-    raise NotImplementedError("compiled only")
-
-
-# The names of the arguments, annotations included, have to be those of the functions above.
-@overload(widen, inline="always")
-def _widen(x):  # type: ignore[no-untyped-def]
-    if x == types.uint16:
-        return lambda x: np.uint32(np.uint32(x) << np.uint32(16)).view(np.float32)
-    return lambda x: x
-
-
-@overload(narrow, inline="always")
-def _narrow(x, like):  # type: ignore[no-untyped-def]
-    if like.dtype != types.uint16:
-        return lambda x, like: x
-
-    def to_bfloat16(x, like):  # type: ignore[no-untyped-def]
-        bits = np.float32(x).view(np.uint32)
-        return np.uint16((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
-
-    return to_bfloat16
-
-
-@intrinsic
-def _pointer(typing: Any, address: Any, like: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
-
-    return types.CPointer(like.dtype)(address, like), codegen
-
-
-@njit(inline="always")
-def array1(address: int, size: int, like: np.ndarray) -> np.ndarray:
-    """The numbers at an address, of the type of `like`."""
-    return carray(_pointer(address, like), (size,))
-
-
-@njit(inline="always")
-def array2(address: int, rows: int, columns: int, like: np.ndarray) -> np.ndarray:
-    """The matrix at an address, of the type of `like`."""
-    return carray(_pointer(address, like), (rows, columns))
-
-
-@intrinsic
-def _fetch_line(typing: Any, address: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        fetch_line(builder, args[0])
-        return context.get_dummy_value()
-
-    return types.none(types.int64), codegen
-
-
-def fetch_line(builder: Any, address: Any) -> None:
-    """Ask for the cache line at an address, to have it near when it is needed."""
-    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-    fetch = builder.module.declare_intrinsic("llvm.prefetch", fnty=kind)
-    # To be read; into the second level, where it does not push out what is in use; data.
-    builder.call(fetch, [builder.inttoptr(address, byte), number(0), number(2), number(1)])
-
-
-@njit(inline="always")
-def fetch(rows: np.ndarray, first: int, count: int) -> None:
-    """Ask for some of the rows of a matrix, without waiting for them."""
-    size = rows.shape[1] * rows.itemsize
-    for line in range(first * size, (first + count) * size, LINE):
-        _fetch_line(rows.ctypes.data + line)
 
 
 @njit

@@ -245,7 +245,7 @@ def _checksum() -> int:
     """Of the source files that are compiled."""
     files = [
         Path(__file__).with_name(name)
-        for name in ("kernels.py", "tiles.py", "product.py", "team.py", "lanes.py")
+        for name in ("arrays.py", "kernels.py", "tiles.py", "product.py", "team.py", "lanes.py")
     ]
     return 1 + (1 << 20) + zlib.crc32(b"".join(file.read_bytes() for file in files))
 

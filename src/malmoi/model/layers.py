@@ -5,7 +5,7 @@ Shapes: `B` batch, `T` time, `C` d_model, `H` heads, `D` head size, `V` vocabula
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +38,14 @@ def make_norm(config: ModelConfig) -> nn.Module:
     if config.norm == "none":
         return nn.Identity()
     return RMSNorm(config.d_model, scale=config.norm == "rmsnorm")
+
+
+def dropout_share(
+    config: ModelConfig, place: Literal["attention", "residual", "embedding"]
+) -> float:
+    """Share of values left out at a place while training: its own, or else `config.dropout`."""
+    own: float | None = getattr(config, f"{place}_dropout")
+    return config.dropout if own is None else own
 
 
 class NgramEmbedding(nn.Module):
@@ -87,6 +95,7 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.config, self.layer = config, layer
+        self.dropout = dropout_share(config, "attention")
         self.q_heads, self.kv_heads = config.num_heads, config.num_kv_heads
         width = (self.q_heads + 2 * self.kv_heads) * config.head_size
         self.qkv = nn.Linear(config.d_model, width, bias=config.bias)
@@ -151,7 +160,7 @@ class Attention(nn.Module):
         return y
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, context: "Context") -> Tensor:
-        dropout = self.config.dropout if self.training else 0.0
+        dropout = self.dropout if self.training else 0.0
         if context.tap is not None:
             weights = torch.softmax(q @ k.transpose(-1, -2) * self.scale + context.mask, -1)
             context.tap("attention", self.layer, weights)
@@ -218,7 +227,7 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.dropout = config.dropout
+        self.dropout = dropout_share(config, "residual")
         self.attention_norm = make_norm(config)
         self.attention = Attention(config, layer)
         self.feed_forward_norm = make_norm(config)

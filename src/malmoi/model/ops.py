@@ -129,8 +129,9 @@ class _LinearCrossEntropy(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, tokens: int, needs_grad: bool
-    ) -> Tensor:
+        ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, tokens: int, smoothing: float,
+        needs_grad: bool,
+    ) -> Tensor:  # fmt: skip
         scored = (targets >= 0).sum().clamp(min=1)
         grad_x = torch.empty_like(x) if needs_grad else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_grad else None
@@ -141,11 +142,17 @@ class _LinearCrossEntropy(Function):
             index = targets[rows].clamp(min=0).unsqueeze(1)
             logits = torch.matmul(x[rows], weight.T).float()
             log_z = torch.logsumexp(logits, -1, keepdim=True)
-            loss += ((log_z - logits.gather(1, index)).squeeze(1) * keep).sum()
+            score = logits.gather(1, index)
+            if smoothing:
+                # What is taken from the target's score goes to the mean of all of them.
+                score.lerp_(logits.mean(-1, keepdim=True), smoothing)
+            loss += ((log_z - score).squeeze(1) * keep).sum()
             if grad_x is None or grad_weight is None:
                 continue
             grad = logits.sub_(log_z).exp_()
-            grad.scatter_add_(1, index, grad.new_full(index.shape, -1.0))
+            grad.scatter_add_(1, index, grad.new_full(index.shape, smoothing - 1.0))
+            if smoothing:
+                grad.sub_(smoothing / len(weight))
             grad.mul_(keep.unsqueeze(1) / scored)
             grad = grad.to(x.dtype)
             torch.matmul(grad, weight, out=grad_x[rows])
@@ -155,15 +162,18 @@ class _LinearCrossEntropy(Function):
         return loss / scored
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
         grad_x, grad_weight = ctx.saved_tensors
-        return grad_x * grads[0], grad_weight * grads[0], None, None, None
+        return grad_x * grads[0], grad_weight * grads[0], None, None, None, None
 
 
-def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+def linear_cross_entropy(
+    x: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0
+) -> Tensor:
     """Mean loss in nats of `targets` `[N]` (negative: not scored) given `x` `[N, C]`.
 
-    `weight` `[V, C]` is the output matrix.
+    `weight` `[V, C]` is the output matrix. `smoothing`, from 0 to 1, is the share of each target
+    that is spread evenly over all `V` tokens, the target's own among them (Szegedy et al. 2016).
     """
     # On a CPU a slice of logits stays in the cache (4 MB), unless the vocabulary is so large that
     # adding to the weight's gradient would cost more; a GPU wants few and large slices (1 GB).
@@ -173,4 +183,4 @@ def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         tokens = max(64, (1 << 28) // len(weight))
     # Inside `forward` autograd is always off, so whether gradients are wanted is asked here.
     wanted = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-    return _LinearCrossEntropy.apply(x, weight, targets, tokens, wanted)
+    return _LinearCrossEntropy.apply(x, weight, targets, tokens, smoothing, wanted)

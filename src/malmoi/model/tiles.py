@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-from malmoi.model.kernels import fetch_line
+from malmoi.model.arrays import fetch_line
 
 # NUMBA_CPU_NAME asks for code for another processor than this one.
 AVAILABLE = not config.CPU_NAME and bool(llvm.get_host_cpu_features().get("avx512bf16"))

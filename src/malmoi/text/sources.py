@@ -98,6 +98,16 @@ def _readers(source: str) -> list[_Reader]:
     return [partial(_file, path, path) for path in _paths(source)]
 
 
+def local_files(source: str) -> list[str]:
+    """The files that a source names; none for an address or what is built in.
+
+    Raises:
+        ValueError: there is no such file.
+
+    """
+    return [] if re.match(r"(builtin:|[a-z][a-z0-9+.-]+://)", source) else _paths(source)
+
+
 def _paths(source: str) -> list[str]:
     if not source:
         raise ValueError("an empty name among the data: name a file, a folder or an address")

@@ -46,6 +46,15 @@ class Budget:
             return 1.0
         return (time.monotonic() - self.first_step) / (end - self.first_step)
 
+    def state(self) -> dict[str, float]:
+        """How much of it is used up, for `resume`."""
+        return {"seconds": self.seconds(), "training": time.monotonic() - self.first_step}
+
+    def resume(self, state: dict[str, float]) -> None:
+        """Go on from what was used up before; this command's own start counts as well."""
+        self.began -= state["seconds"]
+        self.first_step = time.monotonic() - state["training"]
+
     def seconds(self) -> float:
         """Seconds since the command was started."""
         return time.monotonic() - self.began
