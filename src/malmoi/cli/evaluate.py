@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from malmoi.cli.generation import Generation
 from malmoi.config import Precision
 
 
@@ -27,12 +28,16 @@ class Args:
     """auto, fp32 or bf16"""
     json: bool = False
     """print the result as one JSON object"""
+    texts: Generation = Generation()
 
 
 def run(args: Args) -> dict[str, Any]:
     """Evaluate, and print a table."""
+    args.texts.check()
+
     import tempfile
 
+    from malmoi.cli.generation import generation, print_generation
     from malmoi.cli.measure import measure, print_table
     from malmoi.cli.pipeline import prepare
     from malmoi.cli.progress import Progress
@@ -40,7 +45,7 @@ def run(args: Args) -> dict[str, Any]:
     from malmoi.config import DataConfig, TokenizerConfig
     from malmoi.data import SPLITS, TokenStore
 
-    opened, model, _ = open_run(args.run, args.device, args.precision)
+    opened, model, tokenizer = open_run(args.run, args.device, args.precision)
     train = TokenStore(args.run / "data", "train")
     with Progress("evaluating") as progress, tempfile.TemporaryDirectory() as folder:
         if args.data:
@@ -54,7 +59,14 @@ def run(args: Args) -> dict[str, Any]:
             for store in stores.values():
                 store.check(model.config.vocab_size)
         train.check(model.config.vocab_size)
-        result = measure(model, stores, train, opened.config, progress)
+        if args.texts.generation:
+            on = next((name for name in ("data", "test", "validation") if name in stores), None)
+            if on is None:
+                raise ValueError(f"{args.run}: it has no held-out text; give other text as DATA")
+            found = generation(args.texts, model, tokenizer, stores[on], train, progress)
+            result: dict[str, Any] = {"generation": {"on": on, **found}}
+        else:
+            result = measure(model, stores, train, opened.config, progress)
     if not args.json:
-        print_table(result)
+        (print_generation(result["generation"]) if args.texts.generation else print_table(result))
     return result
