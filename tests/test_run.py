@@ -1,11 +1,5 @@
 """The run folder: nothing half-written, nothing damaged believed."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from malmoi.config import OptimConfig
 
-
 # Coefficients of the odd polynomials, one triple an iteration, that bring all singular values in
 # [0.001, 1] close to 1: the minimax choice of Amsel et al. 2025 (arXiv:2505.16932), which needs
 # fewer iterations than one fixed polynomial.

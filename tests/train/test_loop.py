@@ -118,7 +118,7 @@ def test_a_diverged_run_stops_with_a_reason_and_keeps_the_best(tmp_path: Path) -
     setup = Setup(tmp_path, "gpt2")
     kept: list[dict[str, torch.Tensor]] = []
     optim = OptimConfig(optimizer="adamw", lr=1e30, clip=0.0)
-    with pytest.raises(Diverged, match="at step .* no checkpoint"):
+    with pytest.raises(Diverged, match=r"at step .* no checkpoint"):
         setup.train(60, optim, on_best=lambda step, weights: kept.append(weights))
     assert kept
     assert all(torch.isfinite(value).all() for value in kept[-1].values())
