@@ -119,6 +119,10 @@ class Checkpoints:
             warnings.append(f"{place}: {problem}; going back to the checkpoint before it")
         return None, warnings
 
+    def clear(self) -> None:
+        """Drop all of them."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def _places(self) -> list[Path]:
         """Newest first."""
         return sorted(self.folder.glob("step-*"), key=_step, reverse=True)

@@ -10,6 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+_WHERE = "Error while serializing: "
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -58,7 +60,7 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     try:
         save_file(own, path)
     except SafetensorError as error:
-        raise OSError(None, f"could not be written ({error})", str(path)) from None
+        raise OSError(None, str(error).removeprefix(_WHERE), str(path)) from None
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -104,7 +104,7 @@ class Session:
                 self._leave(result)
             weights = result.weights or read_tensors(self.run.folder / "model.safetensors")
             if self._unwritten:
-                self.run.save_weights(weights)
+                self._write_at_last(result, weights)
         except (KeyboardInterrupt, Diverged) as error:
             self.progress.clear()
             self.run.write_config(
@@ -177,6 +177,17 @@ class Session:
             self._unwritten = True
             return
         self._saved, self._unwritten = step, False
+
+    def _write_at_last(self, result: Result, weights: dict[str, Tensor]) -> None:
+        """The best weights of a run that is over are worth more than the way there."""
+        self._checkpoints.clear()
+        try:
+            self.run.save_weights(weights)
+        except OSError as error:
+            raise ValueError(
+                f"{self.run.folder}: the best weights, of step {result.best_step}, could not be "
+                f"written ({error.strerror}): make room; those of step {self._saved} are there"
+            ) from None
 
     def _save(self, state: dict[str, Any]) -> None:
         assert self._log is not None
