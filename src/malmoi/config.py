@@ -198,6 +198,10 @@ class TrainConfig:
     """how many full checkpoints, to --resume from, are written over the run"""
     keep: int = 2
     """how many of them stay"""
+    tensorboard: bool = False
+    """write the curves for TensorBoard, too, to RUN/tensorboard"""
+    wandb: str | None = None
+    """send them to this project of Weights & Biases as well"""
     precision: Precision = "auto"
     device: str = "auto"
     """auto, cpu, cuda or mps"""

@@ -19,7 +19,7 @@ from malmoi.tokenizer import Tokenizer
 
 ORIGIN = "data/origin.json"
 """what the text was and what the tokens are, in checksums"""
-FREE = ("checkpoints", "keep")
+FREE = ("checkpoints", "keep", "tensorboard", "wandb")
 """settings that may change from one sitting to the next: they change no number"""
 
 

@@ -12,6 +12,7 @@ from malmoi.checkpoint import Checkpoint, Checkpoints, link
 from malmoi.cli.corpus import Corpus
 from malmoi.cli.progress import Progress
 from malmoi.cli.validation import Validation
+from malmoi.cli.watch import Watchers
 from malmoi.config import TrainConfig
 from malmoi.data import Batches
 from malmoi.evaluate.loss import Loss
@@ -61,6 +62,7 @@ class Session:
         )  # fmt: skip
         self._metrics = run.folder / "metrics.jsonl"
         self._log: Metrics | None = None
+        self._watchers: Watchers | None = None
         self._saved = 0  # step of the best weights that are on the disk
         self._unwritten = False  # whether better ones could not be written
         self._complained: set[str] = set()
@@ -77,6 +79,7 @@ class Session:
                 link(checkpoint.best, path)
         self._saved = state["best_step"]
         self._log = Metrics(self._metrics, state["metrics"])
+        self._watchers = Watchers(self.run.folder, self.run.config, state["steps"])
         for name, here in made_with(self.model).items():
             if state.get(name) != here:
                 self.progress.line(
@@ -98,6 +101,8 @@ class Session:
         self.progress.label, self.progress.total = "training", 1.0
         if self._log is None:
             self._log = Metrics(self._metrics, 0)
+        if self._watchers is None:
+            self._watchers = Watchers(self.run.folder, self.run.config)
         try:
             result = self._trainer.run()
             if result.stopped is not None:
@@ -133,6 +138,8 @@ class Session:
 
     def _hear(self, event: Event) -> None:
         assert self._log is not None
+        assert self._watchers is not None
+        self._watchers.hear(event)
         try:
             self._log.add(event.record())
             if event.validation_loss is not None:
@@ -220,6 +227,8 @@ class Session:
             )
 
     def _close(self) -> None:
+        if self._watchers is not None:
+            self._watchers.close()
         if self._log is not None:
             try:
                 self._log.close()

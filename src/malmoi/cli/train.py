@@ -96,7 +96,9 @@ def run(args: Args) -> dict[str, Any]:
     """Train, and say what came of it."""
     config, sizes = to_config(args)
     from malmoi.cli.pipeline import train_run
+    from malmoi.cli.watch import check_packages
 
+    check_packages(args.train)
     if args.resume and (done := _complete(args.out)):
         print(f"the run in {args.out} is complete: there is nothing to resume", file=sys.stderr)
         return done
