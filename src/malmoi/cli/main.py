@@ -22,8 +22,10 @@ from typing import Any  # noqa: E402
 
 VERBS = {
     "demo": "train on the built-in stories for three minutes and hear the model speak",
+    "plan": "what a run would take: parameters, memory, speed, time",
     "train": "text in, a trained model out",
     "evaluate": "loss, perplexity, bits per byte, beside their floors",
+    "verdict": "what is the matter with a run, in plain sentences, and what to do next",
     "generate": "continue prompts",
     "chat": "talk with a model",
     "score": "how probable a model finds given texts",
