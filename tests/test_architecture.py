@@ -7,9 +7,9 @@ SOURCE = Path(__file__).parents[1] / "src" / "malmoi"
 
 # A folder counts as one unit.
 TIERS = {
-    "config": 0, "mixing": 0,
-    "storage": 1, "text": 1, "tokenizer": 1, "model": 1, "optim": 1, "schedules": 1,
-    "checkpoint": 2, "data": 2, "run": 2, "decode": 2,
+    "config": 0, "mixing": 0, "ranks": 0,
+    "shards": 1, "storage": 1, "text": 1, "tokenizer": 1, "model": 1, "optim": 1, "schedules": 1,
+    "checkpoint": 2, "data": 2, "run": 2, "decode": 2, "sharding": 2,
     "adapt": 3, "train": 3, "evaluate": 3, "hub": 3, "inspect": 3, "speak": 3,
     "serve": 4,
     "cli": 5,
@@ -18,8 +18,8 @@ TIERS = {
 
 # Heavy or optional packages, and the only units that may import them when they are imported.
 ONLY = {
-    "datasets": set(), "jinja2": set(), "llguidance": set(), "sentencepiece": set(),
-    "transformers": set(), "tyro": {"cli"},
+    "datasets": set(), "jinja2": set(), "llguidance": set(), "matplotlib": set(),
+    "sentencepiece": set(), "transformers": set(), "tyro": {"cli"},
 }  # fmt: skip
 
 

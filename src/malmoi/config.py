@@ -205,6 +205,8 @@ class TrainConfig:
     precision: Precision = "auto"
     device: str = "auto"
     """auto, cpu, cuda or mps"""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """with torchrun: each process has the whole model (ddp), or a shard of it (fsdp)"""
     compile: bool = False
     """torch.compile the model: pays off on a GPU or in long runs"""
     seed: int = 0

@@ -6,6 +6,8 @@ bfloat16 digit are not lost, and no `autocast` has to convert weights at every u
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,23 +42,27 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     return x.mT if tall else x
 
 
+Polar = Callable[[Tensor], Tensor]
+"""Something that does what `orthogonalize` does."""
+
+
 class _Matrices:
     """Matrices of one shape, stacked: master weights and momentum `[N, R, C]`."""
 
     def __init__(self, shape: tuple[int, int], device: torch.device) -> None:
         self.shape, self.device = shape, device
-        self.places: list[tuple[nn.Parameter, int, int, bool]] = []
+        self.places: list[tuple[str, int, int, bool]] = []
         self.master = self.momentum = torch.empty(0)
 
-    def views(self, of: dict[nn.Parameter, Tensor]) -> list[Tensor]:
+    def views(self, of: dict[str, Tensor]) -> list[Tensor]:
         """The part of each parameter's tensor in `of` that stands in the stack, `[R, C]`."""
         views = []
-        for parameter, start, rows, turned in self.places:
-            view = of[parameter].narrow(0, start, rows)
+        for name, start, rows, turned in self.places:
+            view = of[name].narrow(0, start, rows)
             views.append(view.mT if turned else view)
         return views
 
-    def begin(self, values: dict[nn.Parameter, Tensor]) -> None:
+    def begin(self, values: dict[str, Tensor]) -> None:
         self.master = torch.stack(self.views(values)).float()
         self.momentum = torch.zeros_like(self.master)
         # An update of a matrix with more outputs than inputs is scaled to the same effect on
@@ -65,10 +71,12 @@ class _Matrices:
         scale = [1.0 if turned else tall for *_, turned in self.places]
         self.scale = torch.tensor(scale, device=self.device)[:, None, None]
 
-    def step(self, grads: dict[nn.Parameter, Tensor], lr: float, mu: float, decay: float) -> None:
+    def step(
+        self, grads: dict[str, Tensor], lr: float, mu: float, decay: float, polar: Polar
+    ) -> None:
         grad = torch.stack(self.views(grads)).float()
         self.momentum.lerp_(grad, 1 - mu)
-        update = orthogonalize(grad.lerp_(self.momentum, mu)).float()  # Nesterov's look-ahead
+        update = polar(grad.lerp_(self.momentum, mu)).float()  # Nesterov's look-ahead
         if decay:
             self.master.mul_(1 - lr * decay)
         self.master.addcmul_(update, self.scale, value=-lr)
@@ -95,27 +103,24 @@ class Optimizer:
     Args:
         model: its parameters are changed in place by `step`.
         config: learning rates, betas, momentum, decay, clipping, the running mean.
+        polar: how to orthogonalize a stack; `malmoi.sharding` has one for several processes.
 
     """
 
-    def __init__(self, model: nn.Module, config: OptimConfig) -> None:
-        self.config = config
+    def __init__(self, model: nn.Module, config: OptimConfig, polar: Polar = orthogonalize) -> None:
+        self.config, self.polar = config, polar
+        self.mesh: Any = None  # of the ranks over which it lies in shards
         self.parameters = dict(model.named_parameters())
         self.stacks: dict[tuple[int, int], _Matrices] = {}
         self.steps = 0
-        rest: dict[str, nn.Parameter] = {}
+        rest = []
         for name, parameter in self.parameters.items():
             if config.optimizer == "muon" and name.startswith("blocks.") and parameter.ndim == 2:
                 self._stack(name, parameter, model)
             else:
-                rest[name] = parameter
-        values = {parameter: parameter.data for parameter in self.parameters.values()}
-        for stack in self.stacks.values():
-            stack.begin(values)
-        self.rest = {
-            name: parameter.detach().float().clone().requires_grad_()
-            for name, parameter in rest.items()
-        }
+                rest.append(name)
+        values = self._begin_stacks()
+        self.rest = {name: values[name].detach().float().clone().requires_grad_() for name in rest}
         muon = config.optimizer == "muon"
         decayed = [p for p in self.rest.values() if p.ndim == 2 and not muon]
         other = [p for p in self.rest.values() if p.ndim != 2 or muon]
@@ -133,6 +138,13 @@ class Optimizer:
         )
         self.means = [master.detach().clone() for master in self._masters()] if config.ema else []
 
+    def _begin_stacks(self) -> dict[str, Tensor]:
+        """Fill the stacks' masters from the model; gives where its own weights lie."""
+        values = self._places()
+        for stack in self.stacks.values():
+            stack.begin(values)
+        return values
+
     def _masters(self) -> list[Tensor]:
         """All master weights: the stacks', then the rest's."""
         return [*(s.master for s in self.stacks.values()), *(m.data for m in self.rest.values())]
@@ -149,7 +161,7 @@ class Optimizer:
             turned = count < parameter.shape[1]
             shape = (parameter.shape[1], count) if turned else (count, parameter.shape[1])
             stack = self.stacks.setdefault(shape, _Matrices(shape, parameter.device))
-            stack.places.append((parameter, start, count, turned))
+            stack.places.append((name, start, count, turned))
             start += count
 
     @torch.no_grad()
@@ -168,29 +180,23 @@ class Optimizer:
             The norm of the whole gradient before any clipping; infinite or NaN: nothing was done.
 
         """
-        grads = {
-            parameter: parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
-            for parameter in self.parameters.values()
-        }
-        for parameter in self.parameters.values():
-            parameter.grad = None
+        grads = self._gradients()
         every = list(grads.values())
-        norm = _norm(every)
+        norm = self._norm(every)
         if not (math.isfinite(norm) and math.isfinite(scale)):
             return norm
         clipped = norm
         if self.config.clip_value:
             torch._foreach_clamp_min_(every, -self.config.clip_value)
             torch._foreach_clamp_max_(every, self.config.clip_value)
-            clipped = _norm(every) if self.config.clip else norm
+            clipped = self._norm(every) if self.config.clip else norm
         if self.config.clip and clipped > self.config.clip:
             torch._foreach_mul_(every, self.config.clip / clipped)
         # Momentum rises over the first steps, when the directions still change quickly.
         mu = max(0.0, self.config.momentum - max(0.0, 1 - self.steps / 300) * 0.1)
-        for stack in self.stacks.values():
-            stack.step(grads, self.matrix_lr * scale, mu, self.config.weight_decay)
+        self._step_stacks(grads, self.matrix_lr * scale, mu)
         for name, master in self.rest.items():
-            master.grad = grads[self.parameters[name]].float()
+            master.grad = grads[name].float()
         for group in self.adamw.param_groups:
             group["lr"] = self.lr * scale
         self.adamw.step()
@@ -202,25 +208,48 @@ class Optimizer:
         self._write(self._masters(), self._places())
         return norm
 
-    def _places(self) -> dict[nn.Parameter, Tensor]:
-        """Where the model's own weights lie."""
-        return {parameter: parameter.data for parameter in self.parameters.values()}
+    def _gradients(self) -> dict[str, Tensor]:
+        """The gradient of each parameter, which is taken from it; zeros where there is none."""
+        grads = {
+            name: parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+            for name, parameter in self.parameters.items()
+        }
+        for parameter in self.parameters.values():
+            parameter.grad = None
+        return grads
 
-    def _write(self, source: list[Tensor], values: dict[nn.Parameter, Tensor]) -> None:
+    def _norm(self, tensors: list[Tensor]) -> float:
+        """The Euclidean norm of all numbers together."""
+        return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)).float()))
+
+    def _step_stacks(self, grads: dict[str, Tensor], lr: float, mu: float) -> None:
+        for stack in self.stacks.values():
+            stack.step(grads, lr, mu, self.config.weight_decay, self.polar)
+
+    def _places(self) -> dict[str, Tensor]:
+        """Where the model's own weights lie."""
+        return {name: parameter.data for name, parameter in self.parameters.items()}
+
+    def _write(self, source: list[Tensor], values: dict[str, Tensor]) -> None:
         """Copy `source`, in the order of `_masters`, into `values`, rounding to their precision."""
         stacks, rest = source[: len(self.stacks)], source[len(self.stacks) :]
         for stack, matrices in zip(self.stacks.values(), stacks, strict=True):
             torch._foreach_copy_(stack.views(values), list(matrices.unbind()))
         if rest:
-            torch._foreach_copy_([values[self.parameters[name]] for name in self.rest], rest)
+            torch._foreach_copy_([values[name] for name in self.rest], rest)
 
     def _copies(self, source: list[Tensor]) -> dict[str, Tensor]:
         values = {
-            parameter: torch.empty_like(parameter, dtype=torch.float32)
-            for parameter in self.parameters.values()
+            name: torch.empty_like(parameter, dtype=torch.float32)
+            for name, parameter in self.parameters.items()
         }
         self._write(source, values)
-        return {name: values[parameter] for name, parameter in self.parameters.items()}
+        return values
+
+    @torch.no_grad()
+    def put(self, averages: bool) -> None:
+        """Give the model the running means of its weights, or its own weights back."""
+        self._write(self.means if averages and self.means else self._masters(), self._places())
 
     @torch.no_grad()
     def weights(self) -> dict[str, Tensor]:
@@ -287,11 +316,6 @@ class Optimizer:
         except KeyError as error:
             raise ValueError(f"optimizer state does not belong to this model: {error}") from None
         self._write(self._masters(), self._places())
-
-
-def _norm(tensors: list[Tensor]) -> float:
-    """The Euclidean norm of all numbers together."""
-    return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)).float()))
 
 
 def _restore(place: Tensor, value: Tensor) -> None:

@@ -26,6 +26,7 @@ VERBS = {
     "train": "text in, a trained model out",
     "evaluate": "loss, perplexity, bits per byte, beside their floors",
     "verdict": "what is the matter with a run, in plain sentences, and what to do next",
+    "compare": "what each remedy for overfitting changes: the same run with and without it",
     "generate": "continue prompts",
     "chat": "talk with a model",
     "score": "how probable a model finds given texts",

@@ -19,8 +19,9 @@ from malmoi.tokenizer import Tokenizer
 
 ORIGIN = "data/origin.json"
 """what the text was and what the tokens are, in checksums"""
-FREE = ("checkpoints", "keep", "tensorboard", "wandb")
-"""settings that may change from one sitting to the next: they change no number"""
+FREE = ("checkpoints", "keep", "parallel", "tensorboard", "wandb")
+"""settings that may change from one sitting to the next: they change no number, but for its last
+digits"""
 
 
 def origin(sources: Sequence[str], stores: Mapping[str, TokenStore]) -> str:

@@ -10,17 +10,23 @@ from torch import Tensor
 
 from malmoi.checkpoint import Checkpoint, Checkpoints, link
 from malmoi.cli.corpus import Corpus
+from malmoi.cli.follow import agreed, checkpoints_of
 from malmoi.cli.progress import Progress
 from malmoi.cli.validation import Validation
 from malmoi.cli.watch import Watchers
 from malmoi.config import TrainConfig
 from malmoi.data import Batches
 from malmoi.evaluate.loss import Loss
+from malmoi.evaluate.noise import gradient_noise
 from malmoi.model import GPT
 from malmoi.optim import Optimizer
+from malmoi.ranks import Ranks
 from malmoi.run import Metrics, Run
 from malmoi.storage import read_tensors, replacing
 from malmoi.train import Budget, Diverged, Event, Hooks, Result, Trainer
+
+NOISE_PARTS = 8
+"""parts of a batch whose gradients are compared, at each evaluation"""
 
 
 class Session:
@@ -38,27 +44,32 @@ class Session:
         budget: how long.
         progress: where all is said.
         extra: seconds that the caller needs after `train`.
+        ranks: the processes that train together; this is rank 0, the others have a `Follower`.
 
     """
 
     def __init__(
         self, run: Run, model: GPT, optimizer: Optimizer, corpus: Corpus, batches: Batches,
-        budget: Budget, progress: Progress, extra: float,
+        budget: Budget, progress: Progress, extra: float, ranks: Ranks,
     ) -> None:  # fmt: skip
-        self.run, self.model, self.optimizer = run, model, optimizer
-        self.budget, self.progress = budget, progress
+        self.run, self.model, self.optimizer, self.batches = run, model, optimizer, batches
+        self.budget, self.progress, self.ranks = budget, progress, ranks
         setting = run.config.train
-        self._checkpoints = Checkpoints(run.folder / "checkpoints", setting.keep)
+        self._checkpoints = checkpoints_of(run, optimizer, ranks)
         size = sum(p.numel() for p in model.parameters())
         writing = 16 * size / 1e8 if setting.checkpoints else 0.0
-        trained = (setting.steps or 0) * batches.size * batches.length
+        trained = (setting.steps or 0) * setting.batch_size * batches.length
         self._watch = Validation(
-            model, corpus.stores, budget, setting.evals, trained, extra + writing
-        )
+            model, corpus.stores, budget, setting.evals, trained, extra + writing, ranks,
+            sharded=optimizer.mesh is not None,
+        )  # fmt: skip
         self._held_out = "validation" if self._watch.real else "(no validation part) on train"
         self._trainer = Trainer(
             model, batches, optimizer, setting, run.config.optim, budget,
-            Hooks(self._watch, self._hear, self._keep_best, self._save, self._restore),
+            Hooks(
+                self._watch, self._hear, self._keep_best, self._save, self._restore, self._noise
+            ),
+            ranks,
         )  # fmt: skip
         self._metrics = run.folder / "metrics.jsonl"
         self._log: Metrics | None = None
@@ -70,7 +81,7 @@ class Session:
     def take_up(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of this run."""
         state = checkpoint.state
-        self.optimizer.load(checkpoint.optimizer())
+        self.optimizer.load(checkpoint.optimizer(self.optimizer.mesh))
         self._trainer.load(state)
         self.budget.resume(state["budget"])
         self._watch.prepare()
@@ -80,7 +91,7 @@ class Session:
         self._saved = state["best_step"]
         self._log = Metrics(self._metrics, state["metrics"])
         self._watchers = Watchers(self.run.folder, self.run.config, state["steps"])
-        for name, here in made_with(self.model).items():
+        for name, here in made_with(self.model, self.ranks).items():
             if state.get(name) != here:
                 self.progress.line(
                     f"note: the run had {name} {state.get(name)}, here it is {here}; the losses "
@@ -110,6 +121,7 @@ class Session:
             weights = result.weights or read_tensors(self.run.folder / "model.safetensors")
             if self._unwritten:
                 self._write_at_last(result, weights)
+            self.ranks.wait()
         except (KeyboardInterrupt, Diverged) as error:
             self.progress.clear()
             self.run.write_config(
@@ -121,7 +133,12 @@ class Session:
             raise type(error)(f"{error}. {where}" if str(error) else where) from None
         finally:
             self._close()
-        self.model.load_state_dict(weights)
+        if self.optimizer.mesh is None:
+            self.model.load_state_dict(weights)
+        else:
+            from malmoi.sharding import put_weights
+
+            put_weights(self.model, weights)
         self.model.eval()
         validation, exact = self._watch.whole(result.best_loss) or (None, True)
         return result, validation, exact
@@ -199,11 +216,16 @@ class Session:
     def _save(self, state: dict[str, Any]) -> None:
         assert self._log is not None
         best = self.run.folder / "model.safetensors"
+        weights, optimizer = self.optimizer.weights(), self.optimizer.state()
+        state = state | made_with(self.model, self.ranks)
         try:
-            state = state | {"metrics": self._log.size()} | made_with(self.model)
-            self._checkpoints.save(
-                state["steps"], self.optimizer.weights(), self.optimizer.state(), state, best
-            )
+            state["metrics"] = self._log.size()
+        except OSError as error:
+            self._checkpoints.skip()
+            self._complain("a checkpoint", error)
+            return
+        try:
+            self._checkpoints.save(state["steps"], weights, optimizer, state, best)
         except OSError as error:
             self._complain("a checkpoint", error)
 
@@ -211,10 +233,29 @@ class Session:
         checkpoint, warnings = self._checkpoints.newest()
         for warning in warnings:
             self.progress.line(f"warning: {warning}")
-        if checkpoint is None:
+        if agreed(checkpoint, self.ranks) is None or checkpoint is None:
             return None
-        self.optimizer.load(checkpoint.optimizer())
+        self.optimizer.load(checkpoint.optimizer(self.optimizer.mesh))
         return checkpoint.state
+
+    def _noise(self, step: int) -> float | None:
+        """The gradient noise scale in tokens, from the windows of the next step or steps."""
+        if self.optimizer.mesh is not None:
+            return None  # shards have no gradients of their own
+        batches, device = self.batches, self.model.output_weight.device
+        steps = range(step, step + -(-NOISE_PARTS // batches.size))
+        drawn = [[torch.from_numpy(array) for array in batches[number]] for number in steps]
+        ids, targets = (torch.cat(part).to(device) for part in zip(*drawn, strict=True))
+        parts = list(zip(ids.chunk(NOISE_PARTS), targets.chunk(NOISE_PARTS), strict=True))
+        if not all((targets >= 0).any() for _, targets in parts):
+            return None
+
+        def backward(part: int) -> int:
+            ids, targets = parts[part]
+            self.model.loss(ids, targets).backward()
+            return int((targets >= 0).sum())
+
+        return gradient_noise(self.model, backward, len(parts)).scale
 
     def _complain(self, what: str, error: OSError) -> None:
         """Once for each thing: training goes on, and the next time may do better."""
@@ -236,12 +277,12 @@ class Session:
                 self._complain("metrics.jsonl", error)
 
 
-def made_with(model: GPT) -> dict[str, Any]:
+def made_with(model: GPT, ranks: Ranks) -> dict[str, Any]:
     """On what the last digits of the losses depend."""
     weight = model.output_weight
     return {
         "precision": precision_name(weight.dtype), "device": weight.device.type,
-        "threads": torch.get_num_threads(), "torch": torch.__version__,
+        "threads": torch.get_num_threads(), "torch": torch.__version__, "processes": ranks.size,
     }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """`malmoi train DATA... --out RUN`: text in, a trained model out."""
 
+import os
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -99,12 +100,12 @@ def run(args: Args) -> dict[str, Any]:
     from malmoi.cli.watch import check_packages
 
     check_packages(args.train)
-    if args.resume and (done := _complete(args.out)):
+    # torchrun has started all processes anew, since one of them had ended.
+    resume = args.resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    if resume and (done := _complete(args.out)):
         print(f"the run in {args.out} is complete: there is nothing to resume", file=sys.stderr)
         return done
-    trained = train_run(
-        config, sizes, args.out, BEGAN, overwrite=args.overwrite, resume=args.resume
-    )
+    trained = train_run(config, sizes, args.out, BEGAN, overwrite=args.overwrite, resume=resume)
     if not args.json:
         report = trained.report
         print(f"{report['steps']} steps, {report['tokens_per_second']:,.0f} tokens/s")

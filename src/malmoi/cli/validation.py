@@ -5,6 +5,7 @@ import time
 from malmoi.data import TokenStore
 from malmoi.evaluate.loss import Loss, evaluate, spans_of
 from malmoi.model import GPT
+from malmoi.ranks import Ranks
 from malmoi.train import Budget
 
 
@@ -20,6 +21,8 @@ class Validation:
         evals: how many evaluations there will be.
         trained: tokens that are trained on, where the budget is counted in steps.
         extra: seconds that the caller needs at the end besides.
+        ranks: the processes that train together. All get what rank 0 measures.
+        sharded: the model lies in shards, so that all ranks have to evaluate it together.
 
     """
 
@@ -31,9 +34,13 @@ class Validation:
         evals: int,
         trained: int,
         extra: float,
+        ranks: Ranks | None = None,
+        sharded: bool = False,
     ) -> None:
         self.model, self.budget, self.evals, self.extra = model, budget, evals, extra
         self.trained = trained
+        self.ranks = ranks or Ranks()
+        self.works = self.ranks.first or sharded
         held_out = stores["validation"]
         # Without a validation part the training loss decides which weights are the best.
         self.real = len(held_out) > 1
@@ -75,17 +82,12 @@ class Validation:
     def _calibrate(self) -> None:
         """See how fast evaluation is; the evaluations on the way may take a fortieth of the run."""
         tried = 16 * self.model.config.context_length
-        done = [0]
-        self._evaluate(tried)  # the first touch is always slow
-        begin = time.monotonic()
-        evaluate(self.model, self.store, spans=self.spans, most_tokens=tried, progress=done.append)
-        speed = max(done[-1], 1) / max(time.monotonic() - begin, 1e-6)
+        speed, left = self.ranks.agree([self._speed(tried), self.budget.seconds_left()])
         if self.budget.minutes is None:
             # Counted, not measured, so that a run comes out the same on every day: a token costs
             # a third of what it does in training, so this is 3 % of the run.
             self.on_the_way = max(tried, min(100_000, self.trained // 10 // self.evals))
             return
-        left = self.budget.seconds_left()
         self.on_the_way = max(tried, int(left / 40 / self.evals * speed))
         self.at_the_end = max(self.on_the_way, int(left / 10 * speed))
         size = len(self.store)
@@ -97,5 +99,20 @@ class Validation:
         # On a machine that was busy just now the measure may be far off: train all the same.
         self.budget.reserve = min(reserve, left / 2)
 
+    def _speed(self, tokens: int) -> float:
+        """Tokens that are evaluated in a second, as seen on about `tokens` of them."""
+        self._evaluate(tokens)  # the first touch is always slow
+        if not self.works:
+            return 0.0
+        done = [0]
+        begin = time.monotonic()
+        evaluate(self.model, self.store, spans=self.spans, most_tokens=tokens, progress=done.append)
+        return max(done[-1], 1) / max(time.monotonic() - begin, 1e-6)
+
     def _evaluate(self, most_tokens: int) -> Loss:
-        return evaluate(self.model, self.store, spans=self.spans, most_tokens=most_tokens)
+        loss: dict[str, float] = {}
+        if self.works:
+            loss = evaluate(
+                self.model, self.store, spans=self.spans, most_tokens=most_tokens
+            ).dict()
+        return Loss(**self.ranks.agree(loss))  # type: ignore[arg-type]

@@ -8,9 +8,8 @@ values for a JSON file, and in the optimizer; batches and randomness are functio
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,11 +19,12 @@ from malmoi.config import OptimConfig, TrainConfig
 from malmoi.data import Batches
 from malmoi.model import GPT
 from malmoi.optim import Optimizer, learning_rates
+from malmoi.ranks import Ranks
 from malmoi.schedules import schedule
 from malmoi.train.budget import Budget
 from malmoi.train.event import Event, Mean
-from malmoi.train.interrupt import Interrupts, Stopped
-from malmoi.train.step import accumulate, seed_step
+from malmoi.train.interrupt import SIGNALS, Interrupts, Stopped
+from malmoi.train.step import gradients_of, seed_step
 from malmoi.train.stopping import EarlyStopping, Plateau
 
 BAD_STEPS = 5
@@ -75,7 +75,7 @@ class Diverged(ValueError):
 
 @dataclass
 class Hooks:
-    """What the loop calls."""
+    """What the loop calls; with several ranks, on all of them at the same steps."""
 
     evaluate: Callable[[], float]
     """the validation loss of the model as it is"""
@@ -102,18 +102,19 @@ class Trainer:
         optim: the schedule.
         budget: how long.
         hooks: see `Hooks`.
+        ranks: the processes that train together; what rank 0 decides, all do.
 
     """
 
     def __init__(
         self, model: GPT, batches: Batches, optimizer: Optimizer, config: TrainConfig,
-        optim: OptimConfig, budget: Budget, hooks: Hooks,
+        optim: OptimConfig, budget: Budget, hooks: Hooks, ranks: Ranks | None = None,
     ) -> None:  # fmt: skip
         self.model, self.batches, self.optimizer = model, batches, optimizer
         self.config, self.optim, self.budget, self.hooks = config, optim, budget, hooks
         self.device = next(model.parameters()).device
-        loss = partial(model.loss, smoothing=config.label_smoothing)
-        self._loss_of = torch.compile(loss) if config.compile else loss
+        self.ranks = ranks or Ranks()
+        self._gradients = gradients_of(model, config, self.ranks)
         self.result = Result()
         self._early = EarlyStopping(config.patience, config.min_delta)
         self._plateau = Plateau(optim.plateau_patience, optim.plateau_factor, config.min_delta)
@@ -169,8 +170,8 @@ class Trainer:
             # An evaluation that was left is made again when the run is taken up.
             with suppress(Stopped):
                 self._go(interrupts)
-            self.result.stopped = interrupts.asked
-            wanted = self.config.checkpoints or interrupts.asked is not None
+            self.result.stopped = self._agree(0.0, interrupts)[1]
+            wanted = self.config.checkpoints or self.result.stopped is not None
             if wanted and not self._bad and self._saved != self.result.steps:
                 self._save()
         return self.result
@@ -180,20 +181,33 @@ class Trainer:
         over = result.patience_over
         while not over:
             progress = self.budget.progress(result.steps, result.mean_step)
+            progress, asked = self._agree(progress, interrupts)
+            if asked is not None:
+                return
             over = progress >= 1
             due = evals if over else int(min(progress, 1 - 1e-9) * evals)
             if self._evaluated < 0 or due > self._evals_done:
                 if self._evaluated != result.steps:
-                    with interrupts.breakable():
+                    # No rank may leave what the others are in.
+                    with interrupts.breakable() if self.ranks.size == 1 else nullcontext():
                         over |= self._evaluate(min(progress, 1.0))
                     if self._evaluated == 0:  # which is no part of the schedule
                         self.budget.start()
                 self._evals_done = due
-            if interrupts.asked is not None:
-                return
+                if self.ranks.size == 1 and interrupts.asked is not None:
+                    return
             if not over:
                 self._save_if_due(progress)
                 self._step(progress)
+
+    def _agree(self, progress: float, interrupts: Interrupts) -> tuple[float, int | None]:
+        """Rank 0's progress, by its clock, and the signal that any rank was sent."""
+        asked = interrupts.asked
+        if self.ranks.size == 1:
+            return progress, asked
+        mine = progress if self.ranks.first else 0.0
+        now, *asking = self.ranks.total(mine, *(asked == one for one in SIGNALS))
+        return now, next((s for s, n in zip(SIGNALS, asking, strict=True) if n), None)
 
     def _save_if_due(self, progress: float) -> None:
         if not self.config.checkpoints or self._bad:
@@ -216,8 +230,7 @@ class Trainer:
         seed_step(self.device, self.config.seed, result.steps, self.batches.rank)
         ids, targets = (torch.from_numpy(array) for array in self.batches[result.steps])
         ids, targets = ids.to(self.device), targets.to(self.device)
-        parts = self.config.accumulate
-        self._loss = accumulate(self.model, self._loss_of, ids, targets, parts)
+        self._loss = self._gradients(ids, targets, self.config.accumulate)
         self._scale = self._lowered * self._plateau_factor
         self._scale *= schedule(self.optim.schedule, progress, self.optim)
         if math.isfinite(self._loss):
@@ -225,7 +238,7 @@ class Trainer:
         else:
             self.model.zero_grad()
         result.steps += 1
-        result.tokens += ids.numel()
+        result.tokens += ids.numel() * self.ranks.size
         result.step_seconds += time.perf_counter() - begin
         if math.isfinite(self._loss) and math.isfinite(self._norm):
             self._bad = 0
@@ -288,15 +301,10 @@ class Trainer:
             yield
             return
         try:
-            self._put(self.optimizer.averages())
+            self.optimizer.put(averages=True)
             yield
         finally:
-            self._put(self.optimizer.weights())
-
-    @torch.no_grad()
-    def _put(self, weights: dict[str, Tensor]) -> None:
-        for name, parameter in self.optimizer.parameters.items():
-            parameter.copy_(weights[name])
+            self.optimizer.put(averages=False)
 
     def _event(self, progress: float, **more: Any) -> Event:
         return Event(

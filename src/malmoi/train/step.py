@@ -1,13 +1,19 @@
 """One training step's gradients: a batch, whole or in parts, with randomness of its own."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from malmoi.config import TrainConfig
 from malmoi.mixing import mix
 from malmoi.model import GPT
+from malmoi.ranks import Ranks
+
+Gradients = Callable[[Tensor, Tensor, int], float]
+"""Makes the gradients of a rank's batch (ids, targets, parts); gives the loss over all ranks."""
 
 
 def seed_step(device: torch.device, seed: int, step: int, rank: int = 0) -> None:
@@ -18,6 +24,16 @@ def seed_step(device: torch.device, seed: int, step: int, rank: int = 0) -> None
         torch.cuda.manual_seed(value)
     elif device.type == "mps":
         torch.mps.manual_seed(value)
+
+
+def gradients_of(model: GPT, config: TrainConfig, ranks: Ranks) -> Gradients:
+    """How the gradients of this model are made: in one process, on copies, or on shards."""
+    if ranks.size > 1:
+        from malmoi.train.distributed import Copies, Shards, in_shards  # which are large
+
+        return (Shards if in_shards(model) else Copies)(model, config, ranks)
+    loss = partial(model.loss, smoothing=config.label_smoothing)
+    return partial(accumulate, model, torch.compile(loss) if config.compile else loss)
 
 
 def accumulate(
