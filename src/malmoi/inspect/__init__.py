@@ -1,0 +1,1 @@
+"""Figures of what was measured: from records, plain dicts, never from models."""
