@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,13 +23,13 @@ from malmoi.cli.session import precision_name
 from malmoi.config import DataConfig, Precision, TrainConfig
 from malmoi.data import SPLITS, Batches, TokenStore, write_stores
 from malmoi.model import GPT, build
-from malmoi.optim import Optimizer
 from malmoi.run import MARK, Run, check_new
 from malmoi.text.records import Piece
 from malmoi.text.sources import downloaded, read
 from malmoi.text.split import Split, plan
 from malmoi.tokenizer import Tokenizer
-from malmoi.train import Budget, choose_device, choose_dtype, train
+from malmoi.train import choose_device, choose_dtype
+from malmoi.train.speed import measure
 
 OVERHEAD = 1.05  # of a run over its steps: the evaluations on the way
 
@@ -124,17 +123,8 @@ def _measured(trial: Trial, corpus: Corpus, progress: Progress) -> Common:
     model = GPT(shape, setting.seed).to(device=device, dtype=dtype)
     store = corpus.stores["train"]
     batches = Batches(store, shape.context_length, setting.batch_size, setting.seed)
-    optim = settle(config.optim, shape)
-    optimizer = Optimizer(model, optim)
-    once = replace(setting, evals=1, checkpoints=0)
-    seconds = 0.0
-    # The first steps are slow; then those that have room in a twentieth of the time, 6 s at most.
-    for minutes, steps in ((None, 2), (min(0.1, setting.minutes / 20), None)):
-        budget = Budget(time.monotonic(), minutes, steps)
-        result = train(model, batches, optimizer, once, optim, budget, evaluate=lambda: 0.0)
-        if result.stopped is not None:
-            raise KeyboardInterrupt
-        seconds = result.step_seconds / max(1, result.steps)
+    optim, trying = settle(config.optim, shape), min(6.0, 3 * setting.minutes)
+    seconds = measure(model, batches, setting, optim, trying).step_seconds
     steps = max(1, int(setting.minutes * 60 / (OVERHEAD * max(seconds, 1e-6))))
     progress.line(
         f"steps      {steps:,} for each run, in which the base run should take "

@@ -9,11 +9,12 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
-from malmoi.cli.comparison import WORDS, Language, compare, conclusion, table
+from malmoi.cli.comparison import WORDS, compare, conclusion, table
+from malmoi.cli.language import Asked, Language, choose_language
 from malmoi.cli.remedies import REMEDIES, Name, Trial, bare
 from malmoi.cli.train import Args as TrainArgs
 from malmoi.cli.train import ModelSizes, to_config
@@ -42,7 +43,7 @@ class Args:
     """which to try; all that apply when none is given"""
     repeats: int = 2
     """train the base run with so many seeds, to see which differences are noise"""
-    lang: Literal["auto", "ko", "en"] = "auto"
+    lang: Asked = "auto"
     """language of table, sentences and figure; auto: the locale's"""
     json: bool = False
     """print the result as one JSON object"""
@@ -60,11 +61,7 @@ class Args:
 
 def run(args: Args) -> dict[str, Any]:
     """Train what is not there yet, and say what made a difference."""
-    import os
-
-    from malmoi.cli.verdict import language_of
-
-    language: Language = language_of(os.environ) if args.lang == "auto" else args.lang
+    language = choose_language(args.lang)
     trials = plan(args)
 
     from malmoi.cli.branch import lay_out

@@ -6,9 +6,10 @@ Records in, words out; nothing is trained or read here.
 import math
 import unicodedata
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
-Language = Literal["en", "ko"]
+from malmoi.cli.language import Language
+
 Record = dict[str, Any]
 
 # Two-sided 90 % quantiles of Student's t, by degrees of freedom from 1.
