@@ -3,7 +3,7 @@
     python benchmarks/verdict.py [--out DIR] [--only NAME...]
 
 Every case is trained by the pipeline that `malmoi train` uses, with everything the verdict looks
-at. Takes about twenty minutes on two cores; `tests/evaluate/test_verdict.py` runs a shorter form.
+at. It took forty minutes on two busy cores; `tests/evaluate/test_verdict.py` runs a shorter form.
 """
 
 import argparse

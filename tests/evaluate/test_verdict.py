@@ -135,6 +135,7 @@ def test_an_illness_made_on_purpose_is_found(name: str, tmp_path: Path) -> None:
         for span in map(str, spans):
             assert len(span) >= 90
             assert any(span.strip() in text for text in texts)
+        assert len(set(spans)) == 3
     if name == "leaking":
         assert found["leaking"].evidence["share"] > 0.5
 
@@ -240,6 +241,7 @@ def test_copies_count_beside_what_texts_of_the_kind_have_in_common(
     spans = ("하나", "둘")
     assert kinds(recital=Recital(0.3, 0.0, 4096, 40, spans)) == ["memorising"]
     assert kinds(recital=Recital(0.3, 0.2, 4096, 40, spans)) == ["healthy"]
+    assert kinds(recital=Recital(0.3, None, 4096, 40, spans)) == ["memorising"]
     assert kinds(leak=Leak("test", 0.1, 40, "하나")) == ["leaking"]
     assert kinds(leak=Leak("test", 0.01, 40, "하나")) == ["healthy"]
 

@@ -50,15 +50,15 @@ class Recital:
     Attributes:
         share: of the generated tokens, those in spans of at least `length` tokens.
         expected: the same of held-out text in pieces of the same size: what texts of this kind
-            have in common.
+            have in common. None: nothing is held out.
         tokens: how many were generated.
         length: of the shortest span that counts.
-        spans: up to three of the longest, as text.
+        spans: up to three of the longest, from different places of the training text, as text.
 
     """
 
     share: float
-    expected: float
+    expected: float | None
     tokens: int
     length: int
     spans: tuple[str, ...]
@@ -135,24 +135,32 @@ def find_recital(
         for sample in range(SAMPLES)
     ]
     texts = [np.array(c.ids, np.int64) for c in complete(model, requests, compiled=False)]
-    found: list[np.ndarray] = []
+    found: list[tuple[int, np.ndarray]] = []  # where in the training text, and what
     covered = 0
     for text in texts:
         matches = index.matches(text)
         covered += int(_covered(matches, len(text)).sum())
-        found += [text[start:end] for start, end, _ in matches]
+        found += [(place, text[start:end]) for start, end, place in matches]
     tokens = sum(map(len, texts))
-    found.sort(key=len, reverse=True)
     pieces = len(held_out) // SAMPLE_TOKENS
     starts = np.linspace(0, pieces - 1, min(pieces, 256)).astype(np.int64) * SAMPLE_TOKENS
     same = [index.covered(held_out.ids[s : s + SAMPLE_TOKENS]).mean() for s in starts]
     return Recital(
         share=covered / max(tokens, 1),
-        expected=float(np.mean(same)) if same else 0.0,
+        expected=float(np.mean(same)) if same else None,
         tokens=tokens,
         length=index.length,
-        spans=tuple(decode(span.tolist()) for span in found[:SHOWN]),
+        spans=tuple(decode(span.tolist()) for span in _apart(found)),
     )
+
+
+def _apart(found: list[tuple[int, np.ndarray]]) -> list[np.ndarray]:
+    """The longest spans that have no place of the training text in common."""
+    kept: list[tuple[int, np.ndarray]] = []
+    for place, span in sorted(found, key=lambda one: -len(one[1])):
+        if all(place + len(span) <= p or p + len(s) <= place for p, s in kept):
+            kept.append((place, span))
+    return [span for _, span in kept[:SHOWN]]
 
 
 def _covered(matches: Sequence[tuple[int, int, int]], size: int) -> np.ndarray:

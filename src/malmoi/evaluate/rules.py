@@ -191,18 +191,21 @@ def _restraint(facts: Facts) -> dict[str, Any]:
         changes["ngram_dropout"] = usual
     if not facts.config.train.patience:
         changes["patience"] = 3
+    if not facts.held_out:  # otherwise nobody sees when to stop
+        changes["split"] = "80/10/10"
     return changes
 
 
 def memorising(curves: Curves, facts: Facts) -> Finding | None:
     """The model recites its training text, clearly more than texts of this kind share anyway."""
     recital = facts.recital
-    if recital is None or recital.share < RECITING + 3 * recital.expected:
+    if recital is None or recital.share < RECITING + 3 * (recital.expected or 0.0):
         return None
     evidence: Evidence = {
-        "share": recital.share, "expected": recital.expected, "tokens": recital.tokens,
-        "length": recital.length,
+        "share": recital.share, "tokens": recital.tokens, "length": recital.length,
     }  # fmt: skip
+    if recital.expected is not None:
+        evidence["expected"] = recital.expected
     evidence |= {f"span_{n}": text for n, text in enumerate(recital.spans, 1)}
     severity = 3 if recital.share > 0.5 else 2
     return Finding("memorising", severity, None, evidence, facts.again(**_restraint(facts)))

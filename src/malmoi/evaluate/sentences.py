@@ -82,6 +82,12 @@ KO = {  # no particle stands behind a number: which one is right depends on how 
         "이상)이에요. 사람이 쓴 처음 보는 글에서는 {expected:.1%}예요.",
         "글을 늘리거나, 드롭아웃을 켜거나, 일찍 멈추거나, 모델을 줄여 보세요.",
     ),
+    "memorising.alone": (
+        "모델이 학습 글을 외웠어요.",
+        "만들어 낸 {tokens}토큰의 {share:.1%}가 학습 글에 글자 그대로 있는 구간({length}토큰 "
+        "이상)이에요.",
+        "글을 늘리거나, 드롭아웃을 켜거나, 일찍 멈추거나, 모델을 줄여 보세요.",
+    ),
     "worse_than_trigram": (
         "트라이그램보다 낫지 않아요.",
         "검증 손실 {best:.3f}. 세 토큰씩 세기만 해도 {trigram:.3f}, 토큰의 빈도만 알아도 "
@@ -196,6 +202,12 @@ EN = {
         "The model has learnt its text by heart.",
         "Of {tokens} generated tokens, {share:.1%} lie in spans of {length} tokens or more that "
         "the training text has word for word; of unseen text, {expected:.1%} do.",
+        "More text, dropout, stopping early, or a smaller model.",
+    ),
+    "memorising.alone": (
+        "The model has learnt its text by heart.",
+        "Of {tokens} generated tokens, {share:.1%} lie in spans of {length} tokens or more that "
+        "the training text has word for word.",
         "More text, dropout, stopping early, or a smaller model.",
     ),
     "worse_than_trigram": (

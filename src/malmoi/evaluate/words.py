@@ -58,6 +58,8 @@ def _way(finding: Finding) -> str:
         way = "recovered" if finding.severity < 3 else "lost" if lost else "risen"
     elif finding.kind == "healthy":
         way = "floors" if "trigram" in evidence else None
+    elif finding.kind == "memorising":
+        way = None if "expected" in evidence else "alone"
     else:
         way = evidence.get("sign", evidence.get("lack"))
     return f"{finding.kind}.{way}" if way else finding.kind
