@@ -180,8 +180,8 @@ class Curves:
 
         The next doubling is guessed from the falls of the last three, each time as if they went on
         shrinking as they did: d2 * d2 / d1, which a falling learning rate makes too large, and
-        d1 * (d1 / d0)^2, which an early loss does. Of seven runs that were trained for twice as long
-        this hit five within a factor of about two, and the others within three. None: too few
+        d1 * (d1 / d0)^2, which an early loss does. Of seven runs that were trained for twice as
+        long this hit five within a factor of about two, and the others within three. None: too few
         evaluations to tell.
         """
         falls = self.falls()
