@@ -276,7 +276,8 @@ class Trainer:
         with self._averaged():
             loss = self.hooks.evaluate()
             self.model.train()
-        noise = self.hooks.noise(result.steps) if result.steps else None
+        # As the learning rate falls to nothing, the noise scale of any run tells nothing.
+        noise = self.hooks.noise(result.steps) if result.steps and self._scale >= 0.5 else None
         _, stop = self._early.update(loss)
         best = loss < result.best_loss
         if best:
