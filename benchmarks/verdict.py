@@ -20,7 +20,7 @@ from typing import Any
 from malmoi.cli.pipeline import train_run
 from malmoi.cli.progress import Progress
 from malmoi.cli.speak import open_run
-from malmoi.cli.verdict import look, read_metrics
+from malmoi.cli.verdict import look
 from malmoi.config import (
     DataConfig,
     ModelConfig,
@@ -32,6 +32,7 @@ from malmoi.config import (
 from malmoi.data import SPLITS, TokenStore
 from malmoi.evaluate.facts import Finding
 from malmoi.evaluate.verdict import judge
+from malmoi.run import read_metrics
 from malmoi.text.sources import read
 from malmoi.train import Diverged
 
@@ -207,7 +208,7 @@ def diagnose(case: Case, out: Path) -> list[Finding]:
     stores = {name: TokenStore(out / "data", name) for name in SPLITS}
     with Progress("", quiet=True) as progress:
         facts = look(run, model, tokenizer, stores, progress)
-    return judge(read_metrics(out), facts)
+    return judge(read_metrics(out / "metrics.jsonl"), facts)
 
 
 def main() -> None:

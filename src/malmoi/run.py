@@ -126,7 +126,7 @@ class Run:
         extra: dict[str, Any] = {"made_with": made}
         if result:
             extra["result"] = {k: v for k, v in result.items() if v is not None}
-        self.config = config
+        self.config, self.result = config, dict(result or {})
         self.write_text(MARK, to_toml(config) + "\n" + tomli_w.dumps(extra))
 
     def write_text(self, name: str, text: str) -> None:
@@ -195,22 +195,26 @@ class Metrics:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All records of a `metrics.jsonl`; a line that is not whole, as the last may be, is left out.
+    """All records of a `metrics.jsonl`; a last line that is torn is left out.
 
     Raises:
-        ValueError: there is no such file.
+        ValueError: there is no such file, or a line before the last is no JSON object.
 
     """
     try:
-        lines = path.read_text("utf-8", "replace").splitlines()
-    except OSError:
-        raise ValueError(f"{path}: missing; has the run begun to train?") from None
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise ValueError(
+            f"{path}: {error.strerror}: no record of a training; has it begun?"
+        ) from None
     records = []
-    for line in lines:
+    for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
+            if not isinstance(record, dict):
+                raise ValueError("no JSON object")
             records.append(record)
+        except (ValueError, RecursionError) as error:
+            if number < len(lines):
+                raise ValueError(f"{path}: line {number} is damaged ({error})") from None
     return records

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from malmoi.cli import train as train_verb
+from malmoi.cli.language import choose_language
 from malmoi.cli.main import _parse
 from malmoi.cli.resume import settle
-from malmoi.cli.verdict import language_of
 from malmoi.config import DataConfig, OptimConfig, RunConfig, TokenizerConfig, TrainConfig
 from malmoi.evaluate.facts import Facts
 from malmoi.model import build
@@ -55,11 +55,10 @@ def test_people_read_sentences_in_their_language(
 
 
 def test_the_locale_is_read_as_posix_reads_it() -> None:
-    assert language_of({}) == "en"
-    assert language_of({"LANG": "ko_KR.UTF-8"}) == "ko"
-    assert language_of({"LANG": "ko_KR.UTF-8", "LC_MESSAGES": "en_US"}) == "en"
-    assert language_of({"LANG": "en_US", "LC_ALL": "ko"}) == "ko"
-    assert language_of({"LANG": "ko_KR", "LC_ALL": ""}) == "ko"
+    assert choose_language("auto", {"LANG": "ko_KR.UTF-8"}) == "ko"
+    assert choose_language("auto", {"LANG": "ko_KR.UTF-8", "LC_MESSAGES": "en_US"}) == "en"
+    assert choose_language("auto", {"LANG": "en_US", "LC_ALL": "ko"}) == "ko"
+    assert choose_language("auto", {"LANG": "ko_KR", "LC_ALL": ""}) == "ko"
 
 
 def test_a_run_that_is_still_going_on_can_be_judged(copy: Path, call: Call) -> None:

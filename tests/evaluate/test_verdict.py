@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from malmoi.cli.verdict import read_metrics
 from malmoi.config import ModelConfig, RunConfig, TrainConfig
 from malmoi.evaluate.copies import Leak, Recital
 from malmoi.evaluate.curves import Curves
@@ -23,6 +22,7 @@ from malmoi.evaluate.floors import Floors
 from malmoi.evaluate.sentences import EN, KO
 from malmoi.evaluate.verdict import RULES, judge, not_looked_at
 from malmoi.evaluate.words import say, say_missing
+from malmoi.run import read_metrics
 
 
 def _benchmark() -> ModuleType:
@@ -126,7 +126,7 @@ def test_an_illness_made_on_purpose_is_found(name: str, tmp_path: Path) -> None:
             assert said.quotes == also.quotes
         assert finding.command.startswith("malmoi ")
     if name == "overfitting":
-        records = read_metrics(tmp_path / "run")
+        records = read_metrics(tmp_path / "run" / "metrics.jsonl")
         best = min((r for r in records if "progress" in r), key=lambda r: r["validation_loss"])
         assert found["overfitting"].step == best["step"] < 130
     if name == "memorising":
@@ -141,7 +141,7 @@ def test_an_illness_made_on_purpose_is_found(name: str, tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_told_and_not_guessed(healthy: tuple[Path, list[Finding]]) -> None:
-    records = read_metrics(healthy[0])
+    records = read_metrics(healthy[0] / "metrics.jsonl")
     old = [
         {k: v for k, v in record.items() if k != "noise_scale"}
         for record in records if "progress" in record
@@ -173,7 +173,7 @@ def test_what_is_missing_is_told_and_not_guessed(healthy: tuple[Path, list[Findi
 def test_numbers_lost_on_the_way_are_told_but_do_not_spoil_the_run(
     healthy: tuple[Path, list[Finding]],
 ) -> None:
-    records = read_metrics(healthy[0])
+    records = read_metrics(healthy[0] / "metrics.jsonl")
     at = next(i for i, record in enumerate(records) if record["step"] == 100)
     skipped = [{"step": s, "skipped": True, "reason": "the loss is not finite"} for s in (101, 102)]
     back = {"step": 103, "rollback_to": 80, "lr_factor": 0.5}
@@ -233,7 +233,7 @@ def test_a_rise_that_does_not_last_is_no_overfitting() -> None:
 def test_copies_count_beside_what_texts_of_the_kind_have_in_common(
     healthy: tuple[Path, list[Finding]],
 ) -> None:
-    records = read_metrics(healthy[0])
+    records = read_metrics(healthy[0] / "metrics.jsonl")
 
     def kinds(**found: Any) -> list[str]:
         return [finding.kind for finding in judge(records, Facts(**found))]

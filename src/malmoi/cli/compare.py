@@ -144,7 +144,9 @@ def _record(out: Path, trial: Trial, number: str, language: Language) -> dict[st
     report = Run.open(folder).result or {}
     if "steps" not in report:
         print(f"\n{number} {trial.name}: {_about(trial, language)}", file=sys.stderr)
-        report = train_run(trial.config, trial.sizes, folder, time.monotonic(), resume=True).report
+        report = train_run(
+            trial.config, trial.sizes, folder, time.monotonic(), resume=True, again=None
+        ).report
     else:
         print(f"{number} {trial.name}: is there already", file=sys.stderr)
     last = _last_losses(folder, report)

@@ -1,11 +1,10 @@
 """`malmoi demo`: a model of one's own in three minutes, and what it has learnt."""
 
-import locale
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from malmoi.cli.language import Asked, choose_language
 from malmoi.cli.main import BEGAN, command
 
 PROMPT = "옛날 옛적에"
@@ -46,7 +45,7 @@ class Args:
     """the run folder to make; runs/demo, or the next free name after it, when not given"""
     overwrite: bool = False
     """replace a run that is there already"""
-    lang: Literal["auto", "ko", "en"] = "auto"
+    lang: Asked = "auto"
     """language of the words around the figures"""
     seed: int = 0
     json: bool = False
@@ -59,7 +58,7 @@ def run(args: Args) -> dict[str, Any]:
         raise ValueError("--minutes has to be more than 0")
     if args.stories < 100:
         raise ValueError(f"--stories {args.stories}: too few to learn from, give 100 or more")
-    words = WORDS[_language() if args.lang == "auto" else args.lang]
+    words = WORDS[choose_language(args.lang)]
     out = args.out or _free(Path("runs/demo"))
     quiet = args.json
     if not quiet:
@@ -76,7 +75,7 @@ def run(args: Args) -> dict[str, Any]:
         data=DataConfig((f"builtin:stories:{args.stories}@{args.seed}",)),
         train=TrainConfig(minutes=args.minutes, seed=args.seed),
     )
-    done = train_run(config, {}, out, BEGAN, overwrite=args.overwrite, quiet=quiet)
+    done = train_run(config, {}, out, BEGAN, overwrite=args.overwrite, quiet=quiet, again=None)
     with Progress("evaluating", quiet=quiet) as progress:
         stores = done.corpus.stores
         result = measure(done.model, stores, stores["train"], done.run.config, progress)
@@ -114,11 +113,6 @@ def _markdown(samples: dict[str, str]) -> str:
         quoted = "\n".join(f"> {line}" for line in (PROMPT + text).split("\n"))
         lines += [f"## {name}", "", quoted, ""]
     return "\n".join(lines)
-
-
-def _language() -> str:
-    name = os.environ.get("LC_ALL") or os.environ.get("LANG") or locale.getlocale()[0] or ""
-    return "ko" if name.lower().startswith("ko") else "en"
 
 
 def _free(out: Path) -> Path:

@@ -53,6 +53,7 @@ def train_run(
     overwrite: bool = False,
     resume: bool = False,
     quiet: bool = False,
+    again: str | None = "the same command with --resume goes on",
 ) -> Trained:
     """Everything from reading the text to the finished run folder.
 
@@ -67,6 +68,7 @@ def train_run(
         overwrite: may an old run at `out` be replaced.
         resume: go on with the run at `out`, where there is one.
         quiet: no progress.
+        again: what is said to who stops it; None where nothing takes such a run up.
 
     """
     ranks = Ranks.here()
@@ -87,14 +89,14 @@ def train_run(
             setting = replace(run.config.train, parallel=config.train.parallel)
             parts = _build(replace(run.config, train=setting), corpus, checkpoint, ranks)
         if ranks.first:
-            return _train(run, corpus, checkpoint, parts, began, progress, ranks)
+            return _train(run, corpus, checkpoint, parts, began, progress, ranks, again)
         _follow(run, corpus, checkpoint, parts, began, ranks)
     raise SystemExit(0)
 
 
 def _train(
     run: Run, corpus: Corpus, checkpoint: Checkpoint | None, parts: "_Parts", began: float,
-    progress: Progress, ranks: Ranks,
+    progress: Progress, ranks: Ranks, again: str | None,
 ) -> Trained:  # fmt: skip
     untrained, model, optimizer, batches = parts
     setting = run.config.train
@@ -111,7 +113,9 @@ def _train(
     # Writing samples may take a second at the end, or less of a short run.
     seconds = 1.0 if setting.minutes is None else min(1.0, setting.minutes * 0.6)
     budget = Budget(began, setting.minutes, setting.steps)
-    session = Session(run, model, optimizer, corpus, batches, budget, progress, seconds, ranks)
+    session = Session(
+        run, model, optimizer, corpus, batches, budget, progress, seconds, ranks, again
+    )
     if checkpoint is not None:
         progress.line(f"resuming   after step {checkpoint.state['steps']}")
         session.take_up(checkpoint)

@@ -45,15 +45,17 @@ class Session:
         progress: where all is said.
         extra: seconds that the caller needs after `train`.
         ranks: the processes that train together; this is rank 0, the others have a `Follower`.
+        again: how the run is taken up after a signal, in words; None: not at all.
 
     """
 
     def __init__(
         self, run: Run, model: GPT, optimizer: Optimizer, corpus: Corpus, batches: Batches,
-        budget: Budget, progress: Progress, extra: float, ranks: Ranks,
+        budget: Budget, progress: Progress, extra: float, ranks: Ranks, again: str | None,
     ) -> None:  # fmt: skip
         self.run, self.model, self.optimizer, self.batches = run, model, optimizer, batches
         self.budget, self.progress, self.ranks = budget, progress, ranks
+        self._again = f"; {again}" if again else ""
         setting = run.config.train
         self._checkpoints = checkpoints_of(run, optimizer, ranks)
         size = sum(p.numel() for p in model.parameters())
@@ -129,7 +131,7 @@ class Session:
             )  # fmt: skip
             where = f"The best weights so far, of step {self._saved}, are in {self.run.folder}"
             if isinstance(error, KeyboardInterrupt):
-                where += "; the same command with --resume goes on"
+                where += self._again
             raise type(error)(f"{error}. {where}" if str(error) else where) from None
         finally:
             self._close()
@@ -148,8 +150,8 @@ class Session:
         if result.stopped == signal.SIGINT:
             raise KeyboardInterrupt
         self.progress.line(
-            f"stopped by SIGTERM after step {result.steps}: a checkpoint is in {self.run.folder}; "
-            "the same command with --resume goes on"
+            f"stopped by SIGTERM after step {result.steps}: a checkpoint is in {self.run.folder}"
+            f"{self._again}"
         )
         raise SystemExit(0)
 
@@ -215,6 +217,11 @@ class Session:
 
     def _save(self, state: dict[str, Any]) -> None:
         assert self._log is not None
+        if self._unwritten:  # a checkpoint goes with the best weights of its time
+            self._keep_best(state["best_step"], self._trainer.result.weights)
+        if self._unwritten:
+            self._checkpoints.skip()
+            return
         best = self.run.folder / "model.safetensors"
         weights, optimizer = self.optimizer.weights(), self.optimizer.state()
         state = state | made_with(self.model, self.ranks)

@@ -4,7 +4,7 @@ import os
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -17,6 +17,9 @@ from malmoi.config import (
     TokenizerConfig,
     TrainConfig,
 )
+
+if TYPE_CHECKING:
+    from malmoi.cli.pipeline import Trained
 
 
 @dataclass(frozen=True)
@@ -115,11 +118,23 @@ def run(args: Args) -> dict[str, Any]:
                 f"{loss.bits_per_byte:.4f} bits/byte (step {report['best_step']}"
                 + (")" if report["validation_exact"] else ", estimated on a part)")
             )
+        print(_verdict(trained))
         print(f"the run is in {args.out}; next:")
         print(f"  {command()} evaluate {args.out}")
+        print(f"  {command()} verdict {args.out}")
         print(f'  {command()} generate {args.out} --prompt "..."')
         sys.stdout.flush()
     return trained.report
+
+
+def _verdict(trained: "Trained") -> str:
+    """What the curves alone tell; `malmoi verdict` looks at more, which takes a while."""
+    from malmoi.cli.language import choose_language
+    from malmoi.cli.verdict import at_the_end, to_text
+
+    stores = trained.corpus.stores
+    findings = at_the_end(trained.run, len(stores["train"]), len(stores["validation"]) > 1)
+    return "\n".join(to_text(finding, choose_language()) for finding in findings)
 
 
 def _complete(out: Path) -> dict[str, Any] | None:

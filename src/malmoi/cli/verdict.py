@@ -1,14 +1,13 @@
 """`malmoi verdict RUN`: what is the matter with a run, in plain sentences, and what to do next."""
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from malmoi.cli.language import Asked, Language, choose_language
 from malmoi.cli.main import command
 from malmoi.config import Precision
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from malmoi.cli.progress import Progress
     from malmoi.data import TokenStore
     from malmoi.evaluate.facts import Facts, Finding
-    from malmoi.evaluate.words import Language
     from malmoi.model import GPT
     from malmoi.run import Run
     from malmoi.tokenizer import Tokenizer
@@ -31,7 +29,7 @@ class Args:
 
     run: Annotated[Path, tyro.conf.Positional]
     """the run folder"""
-    lang: Literal["auto", "ko", "en"] = "auto"
+    lang: Asked = "auto"
     """language of the sentences; auto: the locale's"""
     device: str = "auto"
     """auto, cpu, cuda or mps"""
@@ -48,15 +46,16 @@ def run(args: Args) -> dict[str, Any]:
     from malmoi.data import SPLITS, TokenStore
     from malmoi.evaluate.verdict import judge, not_looked_at
     from malmoi.evaluate.words import say_missing
+    from malmoi.run import read_metrics
 
     opened, model, tokenizer = open_run(args.run, args.device, args.precision)
-    records = read_metrics(args.run)
+    records = read_metrics(args.run / "metrics.jsonl")
     stores = {name: TokenStore(args.run / "data", name) for name in SPLITS}
     for store in stores.values():
         store.check(model.config.vocab_size)
     with Progress("verdict") as progress:
         facts = look(opened, model, tokenizer, stores, progress)
-    language = language_of(os.environ) if args.lang == "auto" else args.lang
+    language = choose_language(args.lang)
     findings = judge(records, facts)
     missing = not_looked_at(records, facts)
     result = {
@@ -74,6 +73,27 @@ def run(args: Args) -> dict[str, Any]:
             print(f"\n{heads[language]}")
             print("\n".join(f"  - {entry['text']}" for entry in result["not_looked_at"]))
     return result
+
+
+def at_the_end(run: "Run", train_tokens: int, held_out: bool) -> "list[Finding]":
+    """What the curves alone tell of a run that has just ended: it takes no time.
+
+    Args:
+        run: with its result.
+        train_tokens: size of the training text.
+        held_out: whether there was a validation part.
+
+    """
+    from malmoi.evaluate.facts import Facts
+    from malmoi.evaluate.verdict import judge
+    from malmoi.run import read_metrics
+
+    validation = (run.result or {}).get("validation")
+    facts = Facts(
+        run=str(run.folder), config=run.config, train_tokens=train_tokens, held_out=held_out,
+        validation=validation["loss"] if validation else None,
+    )  # fmt: skip
+    return judge(read_metrics(run.folder / "metrics.jsonl"), facts)
 
 
 def look(
@@ -124,38 +144,7 @@ def look(
     )
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The records of `metrics.jsonl`; a last line that is torn is left out.
-
-    Raises:
-        ValueError: there is none, or a line is no JSON object.
-
-    """
-    path = folder / "metrics.jsonl"
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}): no record of a training") from None
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-            if not isinstance(record, dict):
-                raise ValueError("no JSON object")
-            records.append(record)
-        except (ValueError, RecursionError) as error:
-            if number < len(lines):
-                raise ValueError(f"{path}: line {number} is damaged ({error})") from None
-    return records
-
-
-def language_of(environment: Mapping[str, str]) -> "Language":
-    """Korean where the locale is, by the order in which POSIX looks at its variables."""
-    names = (environment.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
-    return "ko" if next(filter(None, names), "").lower().startswith("ko") else "en"
-
-
-def to_dict(finding: "Finding", language: "Language") -> dict[str, Any]:
+def to_dict(finding: "Finding", language: Language) -> dict[str, Any]:
     """A finding with its words, as plain values."""
     from malmoi.evaluate.words import say
 
@@ -164,7 +153,7 @@ def to_dict(finding: "Finding", language: "Language") -> dict[str, Any]:
     return asdict(finding) | {"command": _command(finding), "text": text}
 
 
-def to_text(finding: "Finding", language: "Language") -> str:
+def to_text(finding: "Finding", language: Language) -> str:
     """A finding for people, in a few lines."""
     from malmoi.evaluate.words import say
 
