@@ -1,6 +1,7 @@
 """What goes wrong on the way: numbers that are none, disks that are full, clocks that jump."""
 
 import ast
+import errno
 import itertools
 import os
 import shutil
@@ -13,12 +14,14 @@ from typing import Any
 import pytest
 import torch
 
-from malmoi.checkpoint import Checkpoints
-from malmoi.config import OptimConfig, TrainConfig
+from malmoi.checkpoint import Checkpoint, Checkpoints
+from malmoi.cli.pipeline import train_run
+from malmoi.config import DataConfig, OptimConfig, RunConfig, TokenizerConfig, TrainConfig
 from malmoi.data import Batches, write_stores
 from malmoi.model import GPT, build
 from malmoi.optim import Optimizer
-from malmoi.run import read_metrics
+from malmoi.run import Run, read_metrics
+from malmoi.storage import read_tensors
 from malmoi.tokenizer import train_tokenizer
 from malmoi.train import Budget, Diverged, Event, Hooks, Result, Trainer
 from malmoi.train.loop import BAD_STEPS, ROLLBACKS
@@ -215,3 +218,38 @@ def _malmoi(*words: object) -> subprocess.CompletedProcess[str]:
         _command(*words), capture_output=True, text=True, timeout=200,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
+
+
+def test_a_checkpoint_goes_with_the_best_weights_of_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Better weights could not be written once; the next checkpoint must not keep the old ones."""
+    text = tmp_path / "text.txt"
+    text.write_text(TEXT * 4, "utf-8")
+    written, calls, save = [], itertools.count(), Run.save_weights
+
+    def full_for_a_moment(run: Run, weights: dict[str, torch.Tensor]) -> None:
+        if next(calls) == 2:  # after those of the untrained model, twice
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append({name: value.clone() for name, value in weights.items()})
+        save(run, weights)
+
+    monkeypatch.setattr(Run, "save_weights", full_for_a_moment)
+    size = {"context_length": 16, "d_model": 32, "num_layers": 1, "num_heads": 2, "d_ff": 64}
+    setting = TrainConfig(steps=30, batch_size=4, evals=3, checkpoints=15, keep=50, device="cpu")
+    config = RunConfig(
+        data=DataConfig((str(text),)), tokenizer=TokenizerConfig("char"), train=setting
+    )
+    out = tmp_path / "run"
+    train_run(config, {**size, "ngram_rows": 64}, out, time.monotonic(), quiet=True)
+    records = read_metrics(out / "metrics.jsonl")
+    steps = [r["step"] for r in records if r.get("best")]
+    assert len(steps) > 2
+    best = dict(zip(steps, written[1:], strict=True))
+    found = [Checkpoint.at(place) for place in (out / "checkpoints").iterdir()]
+    assert len(found) > 10
+    for checkpoint in found:
+        assert checkpoint.best is not None
+        weights = read_tensors(checkpoint.best)
+        expected = best[checkpoint.state["best_step"]]
+        assert all(torch.equal(weights[name], expected[name]) for name in expected)
