@@ -145,8 +145,13 @@ def test_a_step_after_divergence_in_bfloat16_too(tmp_path: Path) -> None:
     assert any("rollback_to" in record for record in records)
 
 
-@pytest.mark.parametrize(("size", "code"), [("900k", 0), ("700k", 0), ("260k", 2)])
-def test_a_disk_that_fills_up_costs_no_training(tmp_path: Path, size: str, code: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "code", "what"),
+    [("900k", 0, "a checkpoint"), ("700k", 0, "a checkpoint"), ("260k", 2, "the best weights")],
+)
+def test_a_disk_that_fills_up_costs_no_training(
+    tmp_path: Path, size: str, code: int, what: str
+) -> None:
     """On a real small file system.
 
     There is no room for checkpoints; or for one, and then not for better weights beside it; or not
@@ -171,7 +176,7 @@ def test_a_disk_that_fills_up_costs_no_training(tmp_path: Path, size: str, code:
     if "mount:" in done.stderr or "unshare:" in done.stderr:
         pytest.skip(f"no small file system can be had here: {done.stderr.strip()}")
     assert done.returncode == code, done.stderr
-    assert "a checkpoint could not be written" in done.stderr
+    assert f"{what} could not be written" in done.stderr
     assert "No space left" in done.stderr
     assert "Traceback" not in done.stderr
     run = copy / "run"
