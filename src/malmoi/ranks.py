@@ -76,6 +76,7 @@ class Ranks:
         if self.size == 1:
             yield
             return
+        lost = False
         try:
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if gpu else "gloo",
@@ -85,12 +86,14 @@ class Ranks:
             yield
         except RuntimeError as error:
             # Gloo's errors have no class of their own; other RuntimeErrors are defects of ours.
-            if isinstance(error, dist.DistError) or "gloo" in str(error).lower():
+            lost = isinstance(error, dist.DistError) or "gloo" in str(error).lower()
+            if lost:
                 raise Lost(str(error).splitlines()[0]) from None
             raise
         finally:
             self._talk = None
-            if dist.is_initialized():
+            # After a loss this process is to end, and taking leave of the dead takes its time.
+            if dist.is_initialized() and not lost:
                 with suppress(RuntimeError):
                     dist.destroy_process_group()
 
