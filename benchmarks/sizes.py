@@ -1,16 +1,20 @@
 """Is the size that `--minutes M` chooses a good one? It is trained beside a grid of fixed sizes.
 
-    python benchmarks/sizes.py --out results.jsonl [--minutes 1 5 20] [--texts plays docs] [--grid]
+    python benchmarks/sizes.py plan --out DIR       some minutes, with nothing else running
+    python benchmarks/sizes.py train --out DIR      hours, beside anything: steps are what counts
+    python benchmarks/sizes.py show --out DIR
 
-Every run is the command that a user would give. What stands in the file already is not run again,
-so that the hours this takes may be spent in several sittings; nothing else should run meanwhile.
+`plan` asks `malmoi plan` how many steps each size makes in the time, on this machine. `train` makes
+so many; what is in DIR already is not made again, so it may be done in several sittings.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,77 +24,121 @@ TEXTS = {
     "docs": [str(DATA / "python_docs_ko.jsonl")],
     "stories": ["builtin:stories:20000"],
 }
-GRID = ((128, 2), (128, 4), (192, 4), (256, 4), (256, 6), (384, 6))
+GRID = ("96x2", "128x2", "128x4", "192x4", "256x4", "256x6", "384x6")
 """widths and layers"""
 WITHIN = 1.03
 
 
-def train(text: str, minutes: float, flags: list[str]) -> dict[str, Any]:
-    """One run, in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "malmoi", "train", *TEXTS[text], "--out", f"{folder}/run",
-                   "--minutes", str(minutes), "--json", *flags]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)}:\n{done.stderr}")
-        report = json.loads(done.stdout)
-        return {
-            "text": text, "minutes": minutes, "flags": flags,
-            "loss": report["validation"]["loss"], "steps": report["steps"],
-            "best_step": report["best_step"], "parameters": report["parameters"],
-            "tokens_per_second": report["tokens_per_second"], "seconds": report["seconds"],
-            "chosen": report.get("chosen"),
-        }  # fmt: skip
+def flags_of(size: str) -> list[str]:
+    """The flags of `malmoi train` for a size, `choice` or WIDTHxLAYERS."""
+    if size == "choice":
+        return []
+    width, layers = size.split("x")
+    return ["--d-model", width, "--num-layers", layers]
+
+
+def malmoi(*words: str, threads: int | None = None) -> Any:
+    """The JSON that a command prints."""
+    command = [sys.executable, "-m", "malmoi", *words, "--json"]
+    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}:\n{done.stderr}")
+    return json.loads(done.stdout)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """What is in a file of results."""
+    return (
+        [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+    )
+
+
+def add(path: Path, record: dict[str, Any]) -> None:
+    """Put one result more into it."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+    print(json.dumps(record), flush=True)
+
+
+def plan(args: argparse.Namespace) -> None:
+    """How many steps each size makes in each time."""
+    path = args.out / "plans.jsonl"
+    known = [(r["text"], r["minutes"], r["size"]) for r in read(path)]
+    for text in args.texts:
+        for minutes in args.minutes:
+            for size in args.sizes:
+                if (text, minutes, size) in known:
+                    continue
+                found = malmoi("plan", *TEXTS[text], "--minutes", f"{minutes:g}", *flags_of(size))
+                add(path, {"text": text, "minutes": minutes, "size": size, **found})
+
+
+def train(args: argparse.Namespace) -> None:
+    """Make so many steps of each."""
+    path = args.out / "losses.jsonl"
+    known = [(r["text"], r["minutes"], r["size"]) for r in read(path)]
+
+    def one(planned: dict[str, Any]) -> None:
+        text, minutes, size = (planned[name] for name in ("text", "minutes", "size"))
+        flags = [] if size != "choice" else [
+            "--d-model", str(planned["d_model"]), "--num-layers", str(planned["num_layers"]),
+        ]  # fmt: skip
+        with tempfile.TemporaryDirectory() as folder:
+            report = malmoi(
+                "train", *TEXTS[text], "--out", f"{folder}/run", "--steps", str(planned["steps"]),
+                *flags_of(size), *flags, threads=1,
+            )  # fmt: skip
+        kept = ("steps", "best_step", "parameters")
+        loss = report["validation"]["loss"]
+        add(path, {"text": text, "minutes": minutes, "size": size, "loss": loss}
+            | {name: report[name] for name in kept})  # fmt: skip
+
+    wanted = [
+        r for r in read(args.out / "plans.jsonl")
+        if (r["text"], r["minutes"], r["size"]) not in known and r["text"] in args.texts
+        and r["minutes"] in args.minutes and r["size"] in args.sizes
+    ]  # fmt: skip
+    with ThreadPoolExecutor(args.jobs) as pool:
+        list(pool.map(one, sorted(wanted, key=lambda r: r["minutes"])))
+
+
+def show(args: argparse.Namespace) -> None:
+    """The tables."""
+    results = read(args.out / "losses.jsonl")
+    plans = {(r["text"], r["minutes"], r["size"]): r for r in read(args.out / "plans.jsonl")}
+    for text in args.texts:
+        for minutes in args.minutes:
+            here = [r for r in results if (r["text"], r["minutes"]) == (text, minutes)]
+            if not here:
+                continue
+            best = min(r["loss"] for r in here)
+            print(f"{text}, {minutes:g} minutes")
+            for r in sorted(here, key=lambda r: r["loss"]):
+                planned = plans[text, minutes, r["size"]]
+                size = f"{r['size']:<8}"
+                if r["size"] == "choice":
+                    size += f"({planned['d_model']}x{planned['num_layers']}) "
+                ratio = r["loss"] / best
+                mark = "  NOT WITHIN 3 %" if r["size"] == "choice" and ratio > WITHIN else ""
+                print(f"  {size}{r['loss']:.4f}  {100 * (ratio - 1):+.1f} %  best at step "
+                      f"{r['best_step']} of {r['steps']}{mark}")  # fmt: skip
 
 
 def main() -> None:
-    """Run what is missing, and print the table."""
+    """One of the three."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
+    parser.add_argument("what", choices=("plan", "train", "show"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 5, 20])
     parser.add_argument("--texts", nargs="+", choices=TEXTS, default=["plays", "docs"])
-    parser.add_argument("--sizes", nargs="+", default=["choice", *(f"{d}x{n}" for d, n in GRID)],
-                        help="choice, or WIDTHxLAYERS")  # fmt: skip
-    parser.add_argument("--flags", default="", help="further flags of `malmoi train`")
+    parser.add_argument("--sizes", nargs="+", default=["choice", *GRID])
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at once, a thread each")
     args = parser.parse_args()
-    old = args.out.read_text("utf-8").splitlines() if args.out.exists() else []
-    results = [json.loads(line) for line in old]
-    for minutes in args.minutes:
-        for text in args.texts:
-            for size in args.sizes:
-                flags = args.flags.split()
-                if size != "choice":
-                    width, layers = size.split("x")
-                    flags = ["--d-model", width, "--num-layers", layers, *flags]
-                wanted = {"text": text, "minutes": minutes, "flags": flags}
-                if any(wanted.items() <= result.items() for result in results):
-                    continue
-                result = train(text, minutes, flags)
-                results.append(result)
-                with args.out.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(result) + "\n")
-                print(json.dumps(result), flush=True)
-    for minutes in args.minutes:
-        for text in args.texts:
-            show(
-                text, minutes, [r for r in results if (r["text"], r["minutes"]) == (text, minutes)]
-            )
-
-
-def show(text: str, minutes: float, results: list[dict[str, Any]]) -> None:
-    """The table of one text and one time."""
-    if not results:
-        return
-    best = min(result["loss"] for result in results)
-    print(f"{text}, {minutes:g} minutes")
-    for result in sorted(results, key=lambda r: r["loss"]):
-        ratio = result["loss"] / best
-        what = " ".join(result["flags"]) or "choice " + json.dumps(result["chosen"])
-        mark = "" if result["flags"] or ratio <= WITHIN else "  NOT WITHIN 3 %"
-        print(f"  {result['loss']:.4f}  {ratio:.4f}  {what}  "
-              f"(step {result['best_step']} of {result['steps']}){mark}")  # fmt: skip
+    args.out.mkdir(parents=True, exist_ok=True)
+    {"plan": plan, "train": train, "show": show}[args.what](args)
 
 
 if __name__ == "__main__":
