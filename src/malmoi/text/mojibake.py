@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import combinations, islice, product
 
-from malmoi.text.syllables import EDGE, SyllableModel, words
+from malmoi.text.syllables import EDGE, korean
 
 PAGES = (
     "cp1252", "latin-1", "cp1254", "cp1250", "cp1251", "cp1253", "cp1255", "cp1256", "cp1257",
@@ -25,6 +25,10 @@ PAGES = (
     "cp437", "cp850", "koi8-r",
 )  # fmt: skip
 """the pages that a text may have been read in, the likelier first"""
+LOST = "\ufffd"
+"""stands for a byte that had no character"""
+WESTERN = ("cp1252", "latin-1", "cp1254", "cp1250", "iso8859-15", "mac-roman", "cp437", "cp850")
+"""those among them that CP949 is looked for in"""
 DEPTH = 3
 """so often may a text have been damaged, one damage upon the other"""
 _MOST = 600
@@ -33,6 +37,10 @@ _SAMPLE = 400
 """damaged words by which the page is chosen"""
 _DROPPED = (0xAD,)
 """which the western pages have as a soft hyphen: what many programs leave out"""
+_SHARE = 0.15
+"""of a text's strange letters have to look like damaged syllables, for its damage to be looked for;
+letters that lost their bytes do not"""
+_STRANGE = re.compile("[^\0-\x7f\u1100-\u11ff\u3000-\u9fff가-힣]")
 _JUDGED = 60
 """of these, by which the routes are compared"""
 _FITS = 0.8
@@ -76,6 +84,8 @@ class _Page:
     """characters whose bytes are pairs of CP949"""
     syllable: str
     """regular expression of a Hangul syllable's three bytes"""
+    two: str
+    """likewise of two syllables in CP949"""
 
 
 @cache
@@ -96,9 +106,9 @@ def _page(name: str) -> _Page:
     rest = f"[{some(0x80, 0xBF)}]"
     return _Page(
         name, byte_of, tuple(byte for byte in undefined if byte < 0xC0) + _DROPPED,
-        re.compile(f"[{some(0x80, 0xFF)}]+"),
+        re.compile(f"[{some(0x80, 0xFF)}{LOST}]+"),
         re.compile(f"(?:[{some(0x81, 0xFE)}][A-Za-z{some(0x81, 0xFE)}])+"),
-        f"[{some(0xEA, 0xED)}]{rest}{rest}",
+        f"[{some(0xEA, 0xED)}]{rest}{rest}", f"(?:[{some(0xB0, 0xC8)}][{some(0xA1, 0xFE)}]){{2}}",
     )  # fmt: skip
 
 
@@ -114,21 +124,21 @@ def _signs() -> tuple[re.Pattern[str], re.Pattern[str]]:
     twice = set()
     for name in PAGES:
         character_of = {byte: c for c, byte in _page(name).byte_of.items()}
-        for lead in leads:
+        for lead in leads | {"Ã"}:  # with which it begins once more after the third damage
             picture = [character_of.get(byte) for byte in lead.encode()]
             if None not in picture:
                 twice.add("".join(map(re.escape, filter(None, picture))))
     twice = {picture for picture in twice if len(picture) > 1}
-    half = "[\xb0-\xc8][\xa1-\xfe]"
-    first = {picture[0] for picture in twice} - {"\\"} | leads | set(map(chr, range(0xB0, 0xC9)))
+    pairs = {_page(name).two for name in WESTERN}
+    rows = {
+        c for name in WESTERN for c, byte in _page(name).byte_of.items() if 0xB0 <= byte <= 0xC8
+    }
+    first = {picture[0] for picture in twice} - {"\\"} | leads | rows
     quick = f"[{''.join(sorted(map(re.escape, first)))}]"
-    whole = "|".join([*sorted(ways), *(f"{picture}[^ -~]" for picture in sorted(twice)), half * 2])
+    whole = "|".join(
+        [*sorted(ways), *(f"{picture}[^ -~]" for picture in sorted(twice)), *sorted(pairs)]
+    )
     return re.compile(quick), re.compile(f"(?={quick})(?:{whole})")
-
-
-@cache
-def _korean() -> SyllableModel:
-    return SyllableModel(words())
 
 
 def repair(text: str) -> Repair:
@@ -141,14 +151,15 @@ def repair(text: str) -> Repair:
     quick, damaged = _signs()
     if text.isascii() or not quick.search(text) or not damaged.search(text):
         return Repair(text, (), 0, 0)
-    route = _route(text)
-    if route:
-        return _apply(text, route)
+    if 3 * len(damaged.findall(text)) > _SHARE * len(_STRANGE.findall(text)):
+        route = _route(text)
+        if route:
+            return _apply(text, route)
     lines = text.splitlines(keepends=True)
     if len(lines) < 2:
         return Repair(text, (), 0, 0)
     # Not the whole text; a line of it may be.
-    done = [repair(line) for line in lines]
+    done = [repair(line) if damaged.search(line) else Repair(line, (), 0, 0) for line in lines]
     routes = dict.fromkeys(name for one in done for name in one.route)
     return Repair(
         "".join(one.text for one in done), tuple(routes), sum(one.places for one in done),
@@ -168,7 +179,7 @@ def _apply(text: str, route: tuple[str, ...]) -> Repair:
         whole.append(text[at:begin])
         whole.append("".join(place[0] if len(place) == 1 else EDGE for place in places))
         at = end
-    model = _korean().knowing(["".join(whole) + text[at:]])
+    model = korean().knowing(["".join(whole) + text[at:]])
     parts: list[str] = []
     at = count = lost = 0
     for begin, end, places in found:
@@ -199,12 +210,13 @@ def _decode_all(run: str, route: tuple[str, ...]) -> Places | None:
 
 def _route(text: str) -> tuple[str, ...]:
     """The damages that best explain the text, the last one first; none where it is not damaged."""
-    best, best_score = (), -math.inf
+    best: tuple[str, ...] = ()
+    best_score = -math.inf
     open_routes: list[tuple[str, ...]] = [()]
     for _ in range(DEPTH):
         longer = []
         for route in open_routes:
-            for name in (*PAGES, *(f"cp949/{page}" for page in PAGES)):
+            for name in (*PAGES, *(f"cp949/{page}" for page in WESTERN)):
                 new = (*route, name)
                 runs = [match[0] for match in islice(_runs(text, new), _SAMPLE)]
                 decoded = [(run, _decode_all(run, new)) for run in runs]
@@ -212,6 +224,7 @@ def _route(text: str) -> tuple[str, ...]:
                 if fits < _FITS * sum(map(len, runs)) or not fits:
                     continue
                 score, korean = _judge([p for _, p in decoded if p is not None])
+                score *= sum(map(len, runs)) / fits  # below 0: what makes no sense makes it worse
                 if korean and score > best_score:
                     best, best_score = new, score
                 elif not korean and "/" not in name:
@@ -224,7 +237,7 @@ def _route(text: str) -> tuple[str, ...]:
 
 def _judge(runs: list[Places]) -> tuple[float, bool]:
     """How probable the best reading is, for each place, and whether it is Korean at all."""
-    model, score, count, hangul = _korean(), 0.0, 0, 0
+    model, score, count, hangul = korean(), 0.0, 0, 0
     for places in runs[:_JUDGED]:
         text, value = model.choose(places)
         score, count = score + value, count + len(places)
@@ -241,7 +254,11 @@ def decode(places: Sequence[Sequence[str]], page: _Page) -> Places | None:
 
     A character of which bytes are missing gets every candidate that those may make.
     """
-    bytes_of = [sorted({page.byte_of[c] for c in place if c in page.byte_of}) for place in places]
+    byte_of, lost = page.byte_of, page.lost
+    bytes_of = [
+        lost if LOST in place else sorted({byte_of[c] for c in place if c in byte_of})
+        for place in places
+    ]
     found: Places = []
     at = 0
     while at < len(bytes_of):
@@ -257,7 +274,7 @@ def decode(places: Sequence[Sequence[str]], page: _Page) -> Places | None:
                 break
             rest.append(more)
             at += 1
-        characters = _characters(leads, rest, need, page.lost)
+        characters = _characters(leads, rest, need, lost)
         if not 0 < len(characters) <= _MOST:
             return None
         found.append(characters)

@@ -11,7 +11,8 @@ import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
+from heapq import nlargest
 from importlib.resources import files
 from itertools import accumulate
 
@@ -24,7 +25,9 @@ _HANGUL = re.compile("[가-힣]+")
 _SYLLABLES = 11_172
 _OWN = 4
 """a word of the text at hand counts as much as so many of the list, as it will come again"""
-_BEAM = 48
+_BEAM = 24
+_CANDIDATES = 48
+"""of one place, the most frequent ones, are tried"""
 
 # What is no Hangul and yet stands in Korean texts, with its share among all characters.
 _SIGNS = dict.fromkeys(
@@ -59,34 +62,36 @@ class SyllableModel:
         self._sums = [0, *accumulate(found[gram] for gram in self._grams)]
         self._base = base
         self._followed = cache(self._count)
+        self._probability = lru_cache(1 << 18)(self._interpolate)
 
     def knowing(self, texts: Iterable[str]) -> "SyllableModel":
         """A model that knows the words of these texts as well; this one stays as it is."""
         found = Counter(word for text in texts for word in _HANGUL.findall(text))
         return SyllableModel(((word, _OWN * n) for word, n in found.items()), self)
 
-    def log_probability(self, context: str, character: str) -> float:
+    def log_probability(self, context: str, character: str, *, inside: bool = False) -> float:
         """Natural logarithm of the probability of `character` after `context`.
 
         Args:
             context: what stands before; its last syllables count.
             character: one; what is no Hangul ends a word.
+            inside: nothing is known of what stands before, it need not be the beginning of a word.
 
         """
-        inside = context
+        word = context
         for at in range(len(context) - 1, -1, -1):
             if not "가" <= context[at] <= "힣":
-                inside = context[at + 1 :]
+                word = context[at + 1 :]
                 break
-        before = (EDGE + inside)[1 - ORDER :]
+        before = "" if inside else (EDGE + word)[1 - ORDER :]
         if "가" <= character <= "힣":
             return math.log(self._probability(before, character))
-        ends = math.log(self._probability(before, EDGE)) if inside else 0.0
+        ends = math.log(self._probability(before, EDGE)) if word else 0.0
         if character.isascii():
             return ends
         return ends + math.log(_SIGNS.get(character, _RARE))
 
-    def _probability(self, context: str, syllable: str) -> float:
+    def _interpolate(self, context: str, syllable: str) -> float:
         share = 1.0 / (_SYLLABLES + 1)
         for begin in range(len(context), -1, -1):
             part = context[begin:]
@@ -135,6 +140,10 @@ class SyllableModel:
         start = before[1 - ORDER :]
         beam = [(start, 0.0)]
         for candidates in places:
+            if len(candidates) > _CANDIDATES:
+                candidates = nlargest(
+                    _CANDIDATES, candidates, key=lambda c: self.log_probability("", c, inside=True)
+                )
             grown: dict[str, tuple[str, float]] = {}
             for text, score in beam:
                 context = text[1 - ORDER :]
@@ -155,3 +164,9 @@ def words() -> tuple[tuple[str, int], ...]:
     packed = files("malmoi.text").joinpath("words.ko.txt.xz").read_bytes()
     lines = lzma.decompress(packed).decode("utf-8").splitlines()
     return tuple((word, int(count)) for word, count in (line.split("\t") for line in lines))
+
+
+@cache
+def korean() -> SyllableModel:
+    """The model of that list; frequent words count by the root only, as every text has its own."""
+    return SyllableModel((word, max(1, round(2 * count**0.5))) for word, count in words())
