@@ -17,8 +17,9 @@ from malmoi.checkpoint import Checkpoint
 from malmoi.cli.corpus import Corpus, prepare, say_corpus
 from malmoi.cli.follow import Follower, agreed, in_touch, open_after, own_device, share_windows
 from malmoi.cli.progress import Progress
-from malmoi.cli.resume import ORIGIN, open_run, origin, settle
+from malmoi.cli.resume import ORIGIN, is_open, open_run, origin, settle
 from malmoi.cli.session import Session, newest, precision_name
+from malmoi.cli.size import choose_sizes
 from malmoi.cli.speak import write_samples
 from malmoi.config import RunConfig
 from malmoi.data import Batches
@@ -169,6 +170,9 @@ def _begin(
         new = beside / "run"
         corpus = prepare(config.data, config.tokenizer, setting.seed, new / "data", progress)
         say_corpus(corpus, progress)
+        if is_open(config, sizes) and setting.minutes is not None:
+            left = 60 * setting.minutes - (time.monotonic() - began)
+            sizes, _ = choose_sizes(config, sizes, corpus, left, progress)
         model = build(config.model.preset, corpus.tokenizer.vocab_size, **sizes)
         config = replace(config, model=model, optim=settle(config.optim, model))
         if setting.minutes is not None and time.monotonic() - began > 54 * setting.minutes:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import tyro
 
 from malmoi.cli.language import Asked, Language, choose_language
+from malmoi.cli.main import BEGAN
 from malmoi.cli.train import ModelSizes
 from malmoi.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TokenizerConfig
 from malmoi.config import TrainConfig as Training
@@ -18,6 +19,11 @@ al. 2022)"""
 EPOCHS = 4.0
 """so often a text may be seen before that pays clearly less than new text (Muennighoff et al.
 2023)"""
+
+END = 2.5
+"""seconds that the first evaluation, samples, and writing take"""
+SAVING, EVALUATING = 0.025, 0.05
+"""shares of a run: checkpoints and noise scales; evaluations, where the run is given in steps"""
 
 
 @dataclass(frozen=True)
@@ -44,10 +50,14 @@ class Args:
     train: Training = Training()
 
 
+HOW = {"ko": " (시간에 맞춰 고름)", "en": " (chosen by the time)"}
 ROWS = {
     "ko": {
         "글": "학습 토큰 {train_tokens:,}개 ({tokenizer}, 어휘 {vocab_size:,}개)",
-        "모델": "{preset}, 매개변수 {parameters:,}개 (토큰마다 곱하는 것은 {multiplied:,}개)",
+        "모델": (
+            "{preset}, {num_layers}층, 폭 {d_model}{how}, 매개변수 {parameters:,}개 (토큰마다 "
+            "곱하는 것은 {multiplied:,}개)"
+        ),
         "한 걸음": (
             "{context_length}토큰 창 {batch_size}개에 {milliseconds:.1f} ms, 초당 "
             "{tokens_per_second:,.0f} 토큰 ({device}, {precision}, {measured_seconds:g}초 동안 잼)"
@@ -58,7 +68,10 @@ ROWS = {
     },
     "en": {
         "text": "{train_tokens:,} training tokens ({tokenizer}, vocabulary {vocab_size:,})",
-        "model": "{preset}, {parameters:,} parameters, {multiplied:,} of them multiplied per token",
+        "model": (
+            "{preset}, {num_layers} layers of width {d_model}{how}, {parameters:,} parameters, "
+            "{multiplied:,} of them multiplied per token"
+        ),
         "step": (
             "{batch_size} windows of {context_length} tokens: {milliseconds:.1f} ms, "
             "{tokens_per_second:,.0f} tokens/s ({device}, {precision}, measured for "
@@ -129,25 +142,27 @@ def run(args: Args) -> dict[str, Any]:
         model=ModelConfig(preset=args.model.preset), data=data, tokenizer=args.tokenizer,
         optim=args.optim, train=setting,
     )  # fmt: skip
-    begin = time.monotonic()
     with Progress("reading") as progress, tempfile.TemporaryDirectory() as folder:
         corpus = prepare(data, args.tokenizer, setting.seed, Path(folder), progress)
-        reading = time.monotonic() - begin
-        result = _measure(args, config, corpus, progress)
-    result |= _schedule(result, setting, reading)
+        reading = time.monotonic() - BEGAN  # as long as `train` would need until here
+        result = _measure(args, config, corpus, reading, progress)
+    result |= _schedule(result, setting, reading + result["choosing_seconds"])
     result["advice"] = _advice(result)
     if not args.json:
         _print(result, choose_language(args.lang))
     return result
 
 
-def _measure(args: Args, config: RunConfig, corpus: Any, progress: Any) -> dict[str, Any]:
+def _measure(
+    args: Args, config: RunConfig, corpus: Any, reading: float, progress: Any
+) -> dict[str, Any]:
     from dataclasses import asdict
 
     import torch
 
-    from malmoi.cli.resume import settle
+    from malmoi.cli.resume import is_open, settle
     from malmoi.cli.session import precision_name
+    from malmoi.cli.size import choose_sizes
     from malmoi.data import Batches
     from malmoi.decode.memory import available_bytes
     from malmoi.model import GPT, build
@@ -156,8 +171,14 @@ def _measure(args: Args, config: RunConfig, corpus: Any, progress: Any) -> dict[
     from malmoi.train.speed import least_bytes, measure
 
     sizes = {k: v for k, v in asdict(args.model).items() if k != "preset"}
-    model_config = build(args.model.preset, corpus.tokenizer.vocab_size, **sizes)
     setting = config.train
+    begin = time.monotonic()
+    chosen = is_open(config, sizes) and setting.minutes is not None
+    if chosen and setting.minutes is not None:
+        left = 60 * setting.minutes - reading
+        sizes, _ = choose_sizes(config, sizes, corpus, left, progress)
+    choosing = time.monotonic() - begin
+    model_config = build(args.model.preset, corpus.tokenizer.vocab_size, **sizes)
     optim = settle(config.optim, model_config)
     length = model_config.context_length
     batches = Batches(corpus.stores["train"], length, setting.batch_size, setting.seed)
@@ -179,6 +200,10 @@ def _measure(args: Args, config: RunConfig, corpus: Any, progress: Any) -> dict[
     speed = measure(model, batches, setting, optim, args.measure)
     return {
         "preset": model_config.preset,
+        "d_model": model_config.d_model,
+        "num_layers": model_config.num_layers,
+        "chosen": chosen,
+        "choosing_seconds": choosing,
         "parameters": sum(p.numel() for p in shape.parameters()),
         "multiplied": multiplied(shape),
         "context_length": length,
@@ -186,6 +211,7 @@ def _measure(args: Args, config: RunConfig, corpus: Any, progress: Any) -> dict[
         "tokenizer": corpus.tokenizer.kind,
         "vocab_size": corpus.tokenizer.vocab_size,
         "train_tokens": len(corpus.stores["train"]),
+        "validation_tokens": len(corpus.stores["validation"]),
         "device": str(device),
         "precision": precision_name(dtype),
         "step_seconds": speed.step_seconds,
@@ -196,15 +222,27 @@ def _measure(args: Args, config: RunConfig, corpus: Any, progress: Any) -> dict[
     }
 
 
-def _schedule(result: dict[str, Any], setting: Training, reading: float) -> dict[str, Any]:
-    """How many steps there will be, or how long they take; evaluation takes its share."""
-    share = 1 - 1 / 40 - 1 / 20  # evaluations on the way, and the end
+def _schedule(result: dict[str, Any], setting: Training, before: float) -> dict[str, Any]:
+    """How many steps there will be, or how long they take; evaluation takes its share.
+
+    Args:
+        result: what was measured.
+        setting: of the run.
+        before: seconds from the command's start until the first step.
+
+    """
     if setting.minutes is None:
         assert setting.steps is not None
-        steps, seconds = setting.steps, setting.steps * result["step_seconds"] / share + reading
+        steps = setting.steps
+        seconds = before + END + steps * result["step_seconds"] / (1 - SAVING - EVALUATING)
     else:
         seconds = 60 * setting.minutes
-        steps = max(0, int((seconds - reading) * share / result["step_seconds"]))
+        # A token costs about a third of what it does in training.
+        whole = result["validation_tokens"] / (3 * result["tokens_per_second"])
+        left = seconds - before
+        each = min(whole, left / 40 / setting.evals)
+        watching = (setting.evals + 1) * each + (min(whole, left / 10) if whole > each else 0.0)
+        steps = max(0, int(((1 - SAVING) * left - END - watching) / result["step_seconds"]))
     tokens = steps * result["batch_size"] * result["context_length"]
     return {
         "steps": steps,
@@ -236,6 +274,7 @@ def _print(result: dict[str, Any], language: Language) -> None:
     values = result | {
         "clock": f"{hours}:{minutes:02}:{seconds:02}",
         "milliseconds": 1e3 * result["step_seconds"],
+        "how": HOW[language] if result["chosen"] else "",
         "peak": f"{peak / 2**20:,.0f} MiB" if peak else "?",
     }
     rows = ROWS[language]

@@ -23,6 +23,9 @@ FREE = ("checkpoints", "keep", "parallel", "tensorboard", "wandb")
 """settings that may change from one sitting to the next: they change no number, but for its last
 digits"""
 
+SIZES = ("d_model", "num_layers", "num_heads", "num_kv_heads", "d_ff", "context_length")
+"""flags that say how large a model is"""
+
 
 def origin(sources: Sequence[str], stores: Mapping[str, TokenStore]) -> str:
     """The content of `ORIGIN`: checksums of the files that were read and of the tokens."""
@@ -50,7 +53,7 @@ def open_run(
     """
     run = Run.open(out)
     tokenizer = Tokenizer.load(out / "tokenizer.json")
-    model = build(config.model.preset, tokenizer.vocab_size, **sizes)
+    model = build(config.model.preset, tokenizer.vocab_size, **as_begun(config, sizes, run.config))
     now = replace(config, model=model, optim=settle(config.optim, model))
     if changed := _changed(run.config, now):
         raise ValueError(
@@ -75,6 +78,19 @@ def open_run(
         if checksum(store.path) != written.get(name):
             raise ValueError(f"{store.path}: damaged (its checksum is another); train anew")
     return run, Corpus(tokenizer, stores, "as before")
+
+
+def is_open(config: RunConfig, sizes: Mapping[str, Any]) -> bool:
+    """Whether the time is to choose the size: minutes are given, and no size is."""
+    given = any(sizes.get(name) is not None for name in SIZES)
+    return config.train.minutes is not None and config.model.preset == "malmoi" and not given
+
+
+def as_begun(config: RunConfig, sizes: Mapping[str, Any], run: RunConfig) -> dict[str, Any]:
+    """The sizes with which a run is gone on with: what was chosen at its start stays."""
+    if not is_open(config, sizes):
+        return dict(sizes)
+    return dict(sizes) | {name: getattr(run.model, name) for name in ("d_model", "num_layers")}
 
 
 def settle(optim: OptimConfig, model: ModelConfig) -> OptimConfig:

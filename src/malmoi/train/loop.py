@@ -31,6 +31,8 @@ BAD_STEPS = 5
 """so many steps in a row without a finite gradient lead back to the last checkpoint"""
 ROLLBACKS = 3
 """so often at most; each halves the learning rate"""
+SHARES = {"save": 0.015, "noise": 0.01}
+"""of a run by the clock that checkpoints and noise scales may take: a short one has fewer"""
 
 
 @dataclass
@@ -122,6 +124,7 @@ class Trainer:
         self._recent, self._loss, self._norm, self._scale = Mean(), math.nan, 0.0, 0.0
         self._lowered = self._plateau_factor = 1.0  # by roll-backs, by a plateau
         self._bad = 0  # steps in a row that were skipped
+        self._spent: dict[str, list[float]] = {"save": [], "noise": []}  # seconds of each
         self._evals_done = self._saves_done = 0
         self._evaluated = self._saved = -1  # the step at which that was done last
 
@@ -215,12 +218,28 @@ class Trainer:
         due = int(progress * self.config.checkpoints)
         if self._saved < 0 or due > self._saves_done:
             self._saves_done = due
-            self._save()
+            if self._affordable("save"):
+                self._save()
 
     def _save(self) -> None:
         if self.hooks.save is not None:
-            self.hooks.save(self.state())
+            with self._timed("save"):
+                self.hooks.save(self.state())
         self._saved = self.result.steps
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        begin = time.monotonic()
+        yield
+        self._spent[what].append(time.monotonic() - begin)
+
+    def _affordable(self, what: str) -> bool:
+        """Whether one more does not take more of the run than it is worth."""
+        spent, minutes = self._spent[what], self.budget.minutes
+        if minutes is None:
+            return True
+        enough = not spent or sum(spent) + spent[-1] <= SHARES[what] * 60 * minutes
+        return self.ranks.agree(enough)
 
     def _step(self, progress: float) -> None:
         result, begin = self.result, time.perf_counter()
@@ -277,7 +296,10 @@ class Trainer:
             loss = self.hooks.evaluate()
             self.model.train()
         # As the learning rate falls to nothing, the noise scale of any run tells nothing.
-        noise = self.hooks.noise(result.steps) if result.steps and self._scale >= 0.5 else None
+        noise = None
+        if result.steps and self._scale >= 0.5 and self._affordable("noise"):
+            with self._timed("noise"):
+                noise = self.hooks.noise(result.steps)
         _, stop = self._early.update(loss)
         best = loss < result.best_loss
         if best:
