@@ -5,8 +5,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from malmoi.text.sources import Piece, read
@@ -156,6 +157,62 @@ def test_later_pieces_follow_their_document() -> None:
     assert [piece for _, piece in out] == pieces
     for start in range(0, len(out), 4):
         assert len({side for side, _ in out[start : start + 4]}) == 1
+
+
+# Groups
+
+
+def grouped(count: int, groups: object, **how: object) -> list[str]:
+    """The side of each of `count` documents, in order."""
+    out = assign(docs(count), DEFAULT, groups=groups, **how)  # type: ignore[arg-type]
+    return [side for side, _ in out]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 40), min_size=30, max_size=120), st.integers(0, 9))
+def test_a_group_goes_where_its_first_document_goes(groups: list[int], seed: int) -> None:
+    if len(set(groups)) < 10:
+        return  # cut by position
+    sides = grouped(len(groups), groups, seed=seed)
+    side_of: dict[int, str] = {}
+    for group, side in zip(groups, sides, strict=True):
+        assert side_of.setdefault(group, side) == side
+    assert set(sides) == set(SPLITS)
+    assert grouped(len(groups), np.array(groups), seed=seed) == sides
+    by_text = {f"문서 {i}번": group for i, group in enumerate(groups)}
+    assert grouped(len(groups), lambda piece: by_text[piece.text], seed=seed) == sides
+
+
+def test_groups_of_one_change_nothing() -> None:
+    for count in (100, EXACT + 50):
+        alone = [side for side, _ in assign(docs(count), DEFAULT)]
+        assert grouped(count, range(count)) == alone
+        assert grouped(count, np.arange(count)[::-1] - 7) == alone
+
+
+def test_groups_of_many_documents() -> None:
+    """Beyond `EXACT` a group follows the hash of its first document, wherever its others are."""
+    count = EXACT + 1000
+    groups = [i % (count - 500) for i in range(count)]
+    sides = grouped(count, groups)
+    alone = [side for side, _ in assign(docs(count), DEFAULT)]
+    assert sides[: count - 500] == alone[: count - 500]
+    assert sides[count - 500 :] == alone[:500] != alone[count - 500 :]
+
+
+def test_the_parts_count_documents_not_groups() -> None:
+    """One of 60 and 40 others: where at most 20 of these come before it, 80 documents train."""
+    counts = [Counter(grouped(100, [0] * 60 + list(range(1, 41)), seed=i)) for i in range(12)]
+    assert all(sum(one.values()) == 100 for one in counts)
+    assert all(one["train"] < 40 or 80 <= one["train"] <= 98 for one in counts)
+    assert {"train": 80, "validation": 10, "test": 10} in counts
+
+
+def test_groups_for_another_number_of_documents() -> None:
+    for groups in ([0] * 12 + [1] * 11, list(range(19)), list(range(21))):
+        with pytest.raises(ValueError, match="groups for ") as caught:
+            grouped(20, groups)
+        assert "\n" not in str(caught.value)
 
 
 def test_parts_of_zero_stay_empty() -> None:

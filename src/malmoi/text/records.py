@@ -64,7 +64,7 @@ def texts(records: Iterable[tuple[int, Any]], field: str | None, name: str) -> I
             raise ValueError(f"{name}:{number}: expected an object or a string, found {what}")
         sample.append((number, record))
         if isinstance(record, dict):
-            _collect(record, "", kinds)
+            collect(record, "", kinds)
         if len(sample) == SAMPLE or any(kinds.get(key) == "text" for key in wanted):
             break
     path = choose(kinds, field, name) if any(isinstance(r, dict) for _, r in sample) else None
@@ -73,7 +73,7 @@ def texts(records: Iterable[tuple[int, Any]], field: str | None, name: str) -> I
             yield from document(record, f"{name}:{number}")
         elif isinstance(record, dict):
             if path is None:  # strings first, an object later
-                _collect(record, "", kinds)
+                collect(record, "", kinds)
                 path = choose(kinds, field, name)
             yield from take(record, path, f"{name}:{number}")
         else:
@@ -121,17 +121,17 @@ def _kind_of(value: Any) -> str:
             return f"a {type(value).__name__}"
 
 
-def _collect(value: Any, path: str, kinds: dict[str, str]) -> None:
+def collect(value: Any, path: str, kinds: dict[str, str]) -> None:
     """Note what kind of value each path of a record holds; text wins, null loses."""
     if isinstance(value, dict):
         if path:
             kinds.setdefault(path, "an object")
         for key, item in value.items():
-            _collect(item, f"{path}.{key}" if path else key, kinds)
+            collect(item, f"{path}.{key}" if path else key, kinds)
     elif isinstance(value, list):
         kinds.setdefault(path, "a list")
         for item in value[:SAMPLE]:
-            _collect(item, path, kinds)
+            collect(item, path, kinds)
     else:
         kind = _kind_of(value)
         if kind == "text" or kinds.get(path, "null") == "null":

@@ -138,7 +138,11 @@ def _folder(folder: Path) -> list[str]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             path = os.path.join(parent, name)
-            if not name.startswith(".") and _extension(name) in KINDS and os.path.isfile(path):
+            if (
+                not name.startswith(".")
+                and format_extension(name) in KINDS
+                and os.path.isfile(path)
+            ):
                 found.append(path)
     if not found:
         raise ValueError(f"{folder}: no readable files in this folder; it reads {' '.join(KINDS)}")
@@ -153,7 +157,7 @@ def _by_parts(path: str) -> tuple[str, ...]:
     return Path(path).parts  # the same order whatever the separator of the system is
 
 
-def _extension(name: str) -> str:
+def format_extension(name: str) -> str:
     """The extension that tells the format, in lower case: ".jsonl" for "a.JSONL.gz"."""
     stem, extension = os.path.splitext(name.lower())
     return os.path.splitext(stem)[1] if extension in _COMPRESSED else extension
@@ -161,12 +165,12 @@ def _extension(name: str) -> str:
 
 def _file(path: str, name: str, field: str | None, encoding: str | None) -> Iterator[Piece]:
     try:
-        with _opened(path) as raw:
+        with opened(path) as raw:
             magic = raw.read(4)
         if not magic:
             return
-        kind = "parquet" if magic == b"PAR1" else KINDS.get(_extension(path), "plain")
-        with _opened(path, seekable=kind == "parquet") as raw:
+        kind = "parquet" if magic == b"PAR1" else KINDS.get(format_extension(path), "plain")
+        with opened(path, seekable=kind == "parquet") as raw:
             yield from documents(raw, kind, name, field=field, encoding=encoding)
     except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -175,7 +179,7 @@ def _file(path: str, name: str, field: str | None, encoding: str | None) -> Iter
 
 
 @contextmanager
-def _opened(path: str, *, seekable: bool = False) -> Iterator[BinaryIO]:
+def opened(path: str, *, seekable: bool = False) -> Iterator[BinaryIO]:
     """The bytes of a file, decompressed by what it begins with, whatever it is called."""
     with ExitStack() as stack:
         file: BinaryIO = stack.enter_context(open(path, "rb"))
@@ -256,7 +260,7 @@ def _fetch(url: str, folder: Path) -> Path:
         with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
             kind = answer.headers.get_content_type()
             name = os.path.basename(urllib.parse.unquote(parts.path))
-            extension = _extension(name)
+            extension = format_extension(name)
             if kind == "text/html" and extension not in (".html", ".htm"):
                 raise ValueError("the server sent a web page; give the address of the raw file")
             # Of the name only the extensions matter, and a name can be longer than a disk allows.

@@ -2,16 +2,20 @@
 
 The side of a document follows from its own text, not from where it lies, so that neither the
 order of the files nor what is added later moves it, and a duplicate never sits on both sides.
+Near-duplicates stay together where `groups` tells of them: they go where the first of them goes.
 """
 
 import math
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from hashlib import blake2b
 from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
 
 from malmoi.text.records import Piece
 
@@ -20,6 +24,8 @@ FEW = 10  # with fewer distinct documents than this, each is cut by position
 EXACT = 4096  # with up to this many distinct documents, the parts are exact by rank
 
 Pieces = Iterable[Piece] | Callable[[], Iterable[Piece]]
+Groups = Callable[[Piece], int] | Sequence[int] | NDArray[np.int64]
+"""what tells the group of a document from its first piece, or the groups in the documents' order"""
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,7 @@ class Plan:
         seed: The seed of the hash.
         lengths: By position: the characters of each document, in order; otherwise empty.
         bounds: By document: the hashes at which validation and test begin.
+        groups: By document: which of them stay together, if any have to.
 
     """
 
@@ -103,6 +110,7 @@ class Plan:
     seed: int
     lengths: array
     bounds: tuple[int, int]
+    groups: Groups | None = field(default=None, repr=False, compare=False)
 
     @property
     def by_position(self) -> bool:
@@ -126,9 +134,9 @@ class Plan:
 
     def _by_document(self, pieces: Iterable[Piece]) -> Iterator[tuple[str, Piece]]:
         side = SPLITS[0]
-        for piece in pieces:
-            if piece.first:
-                side = SPLITS[bisect_right(self.bounds, _digest(piece, self.seed))]
+        for piece, digest in _digests(pieces, self.seed, self.groups):
+            if digest is not None:
+                side = SPLITS[bisect_right(self.bounds, digest)]
             yield side, piece
 
     def _by_position(self, pieces: Iterable[Piece]) -> Iterator[tuple[str, Piece]]:
@@ -151,32 +159,36 @@ class Plan:
             raise ValueError("the text became shorter while it was read; try again")
 
 
-def plan(pieces: Pieces, split: Split, *, seed: int = 0) -> Plan:
+def plan(pieces: Pieces, split: Split, *, seed: int = 0, groups: Groups | None = None) -> Plan:
     """Read a corpus once, or its first few thousand documents, and decide how to split it.
 
     Up to `EXACT` distinct documents are ranked by their hash, so that the parts are the nearest
     whole numbers of documents, and at least one each; the hashes of more are compared with the
-    fractions themselves. Fewer than `FEW` are cut by position.
+    fractions themselves. Fewer than `FEW` are cut by position. A group counts as one document that
+    stands there as often as it has members.
 
     Args:
         pieces: What `read` gives, as a function that opens it anew (`lambda: read(data)`) or as
             something that can be iterated over again (a list).
         split: The fractions.
         seed: Another seed, another split (by document only).
+        groups: What stays on one side: for each document, in order, a number that those of its
+            group share (`NearIndex.groups` makes them), or a function of its first piece. A group
+            takes the hash of its first document, so that here the order of files does matter.
+            Where documents are cut by position, groups change nothing.
 
     Raises:
-        ValueError: there is no text.
+        ValueError: there is no text, or there are fewer or more groups than documents.
 
     """
     counts: dict[int, int] = {}
     lengths = array("q")
-    for piece in _again(pieces):
-        if piece.first:
-            digest = _digest(piece, seed)
+    for piece, digest in _digests(_again(pieces), seed, groups):
+        if digest is not None:
             counts[digest] = counts.get(digest, 0) + 1
             if len(counts) > EXACT:
                 first, second = (math.ceil(end * 2**64) for end in split.ends)
-                return Plan(split, seed, array("q"), (first, second))
+                return Plan(split, seed, array("q"), (first, second), groups)
             if len(counts) < FEW:
                 lengths.append(0)
         if len(counts) < FEW:
@@ -185,16 +197,18 @@ def plan(pieces: Pieces, split: Split, *, seed: int = 0) -> Plan:
         raise ValueError("no text to split")
     if len(counts) < FEW:
         return Plan(split, seed, lengths, (0, 0))
-    return Plan(split, seed, array("q"), _ranked(counts, split))
+    return Plan(split, seed, array("q"), _ranked(counts, split), groups)
 
 
-def assign(pieces: Pieces, split: Split, *, seed: int = 0) -> Iterator[tuple[str, Piece]]:
+def assign(
+    pieces: Pieces, split: Split, *, seed: int = 0, groups: Groups | None = None
+) -> Iterator[tuple[str, Piece]]:
     """Yield every piece with its split's name: `plan`, then `Plan.assign`.
 
     A document that is cut by position begins anew (`first`) in each part. Arguments and errors
     are those of `plan`; the corpus is opened twice and never held in memory.
     """
-    return plan(pieces, split, seed=seed).assign(_again(pieces))
+    return plan(pieces, split, seed=seed, groups=groups).assign(_again(pieces))
 
 
 def _again(pieces: Pieces) -> Iterator[Piece]:
@@ -202,6 +216,33 @@ def _again(pieces: Pieces) -> Iterator[Piece]:
     if opened is pieces:
         raise TypeError("a generator can be read once only: pass a function, lambda: read(...)")
     return opened
+
+
+def _digests(
+    pieces: Iterable[Piece], seed: int, groups: Groups | None
+) -> Iterator[tuple[Piece, int | None]]:
+    """Each piece; where a document begins, with the digest of the first of its group."""
+    firsts: dict[int, int] = {}
+    shared: set[int] | None = None
+    if groups is not None and not callable(groups):  # a dictionary of all would be large
+        members, counts = np.unique(np.asarray(groups), return_counts=True)
+        shared = set(members[counts > 1].tolist())
+    number = 0
+    for piece in pieces:
+        digest = None
+        if piece.first:
+            digest = _digest(piece, seed)
+            if callable(groups):
+                digest = firsts.setdefault(groups(piece), digest)
+            elif groups is not None and shared is not None:
+                if number == len(groups):
+                    raise ValueError(f"{piece.source}: groups for {number:,} documents only")
+                if (group := int(groups[number])) in shared:
+                    digest = firsts.setdefault(group, digest)
+            number += 1
+        yield piece, digest
+    if groups is not None and not callable(groups) and number < len(groups):
+        raise ValueError(f"groups for {len(groups):,} documents, but there are only {number:,}")
 
 
 def _digest(piece: Piece, seed: int) -> int:

@@ -1,0 +1,138 @@
+"""What is done to documents one by one: repaired, set right, masked, judged. All cores do this.
+
+The order is the order of trust: damage is undone first, then characters are set right, then what
+remains is judged. What needs all documents at once, duplicates above all, is done by `intake.py`'s
+reader and `cli/clean.py`, in one process. A step that changes nothing costs next to nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from malmoi.text import mojibake, near, personal, quality, rules
+from malmoi.text.duplicates import digest
+from malmoi.text.intake import Batch, parse
+
+SAMPLES = 3
+"""of each step, before and after"""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What is to be done; it travels to the processes that do it."""
+
+    rules: tuple[str, ...]
+    """of `rules.RULES`"""
+    mojibake: bool = True
+    """undo wrong code pages"""
+    personal: tuple[str, ...] = ()
+    """kinds of personal data to mask"""
+    language: str = "ko"
+    """of the tags that they are masked with"""
+    filters: quality.Filters = field(default_factory=quality.Filters)
+    near: bool = True
+    """whether signatures are wanted"""
+
+
+@dataclass
+class Tally:
+    """What one step did."""
+
+    documents: int = 0
+    characters: int = 0
+    """changed, removed, or guessed"""
+    samples: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, characters: int, sample: tuple[str, str] | None = None) -> None:
+        """Count a document."""
+        self.documents += 1
+        self.characters += characters
+        if sample is not None and len(self.samples) < SAMPLES:
+            self.samples.append(sample)
+
+    def merge(self, other: "Tally") -> None:
+        """Add what was counted elsewhere."""
+        self.documents += other.documents
+        self.characters += other.characters
+        self.samples = [*self.samples, *other.samples][:SAMPLES]
+
+
+@dataclass
+class Document:
+    """One after its steps; `dropped` names the filter that it did not pass."""
+
+    text: str
+    source: str
+    dropped: str | None = None
+    digest: bytes = b""
+
+
+@dataclass
+class Cleaned:
+    """A batch of documents in their order, with what was done to them."""
+
+    documents: list[Document]
+    signatures: near.Signatures
+    """of those that were not dropped `[N, 128]`; `[0, 128]` where none are wanted"""
+    tallies: dict[str, Tally]
+
+
+def clean(documents: Sequence[tuple[str, str]], steps: Steps) -> Cleaned:
+    """Do all steps to a batch.
+
+    Args:
+        documents: texts with where they came from.
+        steps: what to do.
+
+    """
+    tallies: dict[str, Tally] = {}
+    done = [Document(_mend(text, steps, tallies), source) for text, source in documents]
+    for document in done:
+        if not document.text or document.text.isspace():
+            document.dropped = "empty"
+        else:
+            measures = quality.measure(document.text)
+            document.dropped = quality.judge(measures, steps.filters)
+        if document.dropped is None:
+            document.digest = digest(document.text)
+        else:
+            tally = tallies.setdefault(f"filter:{document.dropped}", Tally())
+            tally.add(len(document.text), (_short(document.text), ""))
+    kept = [document.text for document in done if document.dropped is None]
+    none = np.empty((0, near.PLACES), np.uint8)
+    return Cleaned(done, near.signatures(kept) if steps.near else none, tallies)
+
+
+def _mend(text: str, steps: Steps, tallies: dict[str, Tally]) -> str:
+    if steps.mojibake:
+        found = mojibake.repair(text)
+        if found.text is not text and found.route:
+            at = rules.same_start(text, found.text)
+            sample = _short(text[at:]), _short(found.text[at:])
+            tallies.setdefault("mojibake", Tally()).add(found.places, sample)
+            if found.lost:
+                tallies.setdefault("mojibake:guessed", Tally()).add(found.lost)
+            text = found.text
+    applied = rules.apply(text, steps.rules)
+    for name, count in applied.counts.items():
+        tallies.setdefault(f"rule:{name}", Tally()).add(count, applied.samples.get(name))
+    text = applied.text
+    if steps.personal:
+        masked = personal.mask(text, steps.personal, language=steps.language)
+        for name, count in masked.counts.items():
+            tallies.setdefault(f"personal:{name}", Tally()).add(count)
+        text = masked.text
+    return text
+
+
+def _short(text: str) -> str:
+    """The beginning of a text, for a sample."""
+    line = " ".join(text[:400].split())
+    return line[:80] + ("…" if len(line) > 80 else "")
+
+
+def work(batch: Batch, steps: Steps) -> tuple[Cleaned, list[str]]:
+    """A batch from the reader, taken apart and cleaned; and its records that could not be read."""
+    parsed = parse(batch)
+    return clean(parsed.documents, steps), parsed.problems

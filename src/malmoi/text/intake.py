@@ -1,0 +1,299 @@
+"""What people have, to batches of documents: nothing stops it, and nothing is left out silently.
+
+`sources.py`, the neighbour, reads text that is to be trained on and refuses what is not right.
+Here what cannot be read is skipped and told of: a file with its reason, a record with its line.
+JSON lines, which large corpora are in, are only cut into blocks; `parse` takes them apart, on all
+cores, since that is most of the work there is.
+"""
+
+import io
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+from malmoi.text.encoding import decode_stream, detect
+from malmoi.text.formats import KINDS
+from malmoi.text.records import SAMPLE, choose, collect
+from malmoi.text.sources import format_extension, opened, read
+
+BATCH = 1 << 20
+"""characters of documents, or bytes of JSON lines, that make a batch"""
+LONGEST = 1 << 28
+"""bytes of a line of JSON"""
+_UTF8 = ("utf-8", "utf-8-sig")
+
+
+@dataclass
+class Intake:
+    """What became of one file."""
+
+    name: str
+    encoding: str | None = None
+    confidence: float | None = None
+    problems: list[str] = field(default_factory=list)
+    """a line each"""
+
+    def problem(self, text: str) -> None:
+        """Note what could not be read."""
+        self.problems.append(text.removeprefix(f"{self.name}: "))
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Documents, with where each came from."""
+
+    file: str
+    documents: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Lines of JSON as they lie in the file, in UTF-8."""
+
+    file: str
+    data: bytes
+    first: int
+    """number of the first line"""
+    path: str | None
+    """of the field that holds the text; None: the records are the texts"""
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What was in a batch."""
+
+    documents: list[tuple[str, str]]
+    problems: list[str]
+    """a line each, of a record that could not be read"""
+
+
+Batch = Texts | Lines
+
+
+def files_of(sources: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Every file that sources name, and why it cannot be read, where that is seen at once.
+
+    Unlike `read`, which passes over what it does not know in a folder, all of it is told of.
+
+    Raises:
+        ValueError: a source leads nowhere at all.
+
+    """
+    for source in sources:
+        if not os.path.isdir(source):
+            yield source, None
+            continue
+        found = False
+        for parent, folders, files in os.walk(source, onerror=None):
+            folders.sort()
+            for name in sorted(files):
+                path = os.path.join(parent, name)
+                found = True
+                yield path, _unfit(path)
+        if not found:
+            raise ValueError(f"{source}: there is no file in this folder")
+
+
+def _unfit(path: str) -> str | None:
+    try:
+        if not os.path.isfile(path):
+            os.stat(path)  # which says why: a link in a circle, or to nowhere
+            return "neither a file nor a folder"
+        if os.path.getsize(path) == 0:
+            return "empty"
+    except OSError as error:
+        return error.strerror or str(error)
+    if format_extension(path) not in KINDS and os.path.splitext(path)[1]:
+        return f"not one of the formats that are read: {' '.join(KINDS)}"
+    return None
+
+
+class Reader:
+    """Batches of everything that sources name, and what became of each file.
+
+    Args:
+        field: of records; None finds it.
+        encoding: a codec's name; None finds it.
+        on_bytes: hears how far the files are read.
+
+    """
+
+    def __init__(
+        self, field: str | None = None, encoding: str | None = None,
+        on_bytes: Callable[[int], None] = lambda count: None,
+    ) -> None:  # fmt: skip
+        self.field, self.encoding, self.on_bytes = field, encoding, on_bytes
+        self.files: list[Intake] = []
+
+    def batches(self, sources: Sequence[str]) -> Iterator[Batch]:
+        """Batches in the order of the files."""
+        for name, unfit in files_of(sources):
+            intake = Intake(name)
+            self.files.append(intake)
+            if unfit is not None:
+                intake.problem(unfit)
+                continue
+            some = False
+            try:
+                for batch in self._file(intake):
+                    some = True
+                    yield batch
+            except (ValueError, OSError, EOFError) as error:
+                what = " ".join(str(error).split()) or type(error).__name__
+                intake.problem(what + ("; what came before it was read" if some else ""))
+            else:
+                if not some and not intake.problems:
+                    intake.problem("empty: there is no text in it")
+
+    def _file(self, intake: Intake) -> Iterator[Batch]:
+        name = intake.name
+        local = os.path.isfile(name)
+        if local and KINDS.get(format_extension(name)) == "jsonl":
+            size = os.path.getsize(name)
+            with opened(name) as raw:
+                if not isinstance(raw, io.BufferedReader):
+                    yield from self._json_lines(intake, raw)
+                else:  # what is written behind its end while it is read is not waited for
+                    yield from self._json_lines(intake, _Bounded(raw, size))
+            return
+        batch: list[tuple[str, str]] = []
+        held = 0
+        part = 0
+        for piece in read((name,), field=self.field, encoding=self.encoding):
+            part = 0 if piece.first else part + 1
+            batch.append((piece.text, piece.source if not part else f"{piece.source}#{part + 1}"))
+            held += len(piece.text)
+            if held >= BATCH:
+                self.on_bytes(held)
+                yield Texts(name, batch)
+                batch, held = [], 0
+        if batch:
+            yield Texts(name, batch)
+
+    def _json_lines(self, intake: Intake, raw: "BinaryIO | _Bounded") -> Iterator[Batch]:
+        data = raw.read(BATCH)
+        if not data:
+            return
+        codec = self.encoding or detect(data, complete=len(data) < BATCH)
+        intake.encoding = codec
+        if codec.lower().replace("_", "-") not in (*_UTF8, "ascii"):
+            pieces = decode_stream(_Joined(data, raw), codec, intake.name)  # type: ignore[arg-type]
+            blocks = (piece.encode("utf-8", "surrogatepass") for piece in pieces)
+        else:
+            blocks = _blocks(data.removeprefix(b"\xef\xbb\xbf"), raw)
+        number, path, known = 1, None, False
+        carry = b""
+        for block in blocks:
+            cut = block.rfind(b"\n") + 1
+            whole, rest = (carry + block[:cut], block[cut:]) if cut else (b"", block)
+            if whole:
+                if not known:
+                    path, known = self._field_of(whole, intake.name), True
+                self.on_bytes(len(whole))
+                yield Lines(intake.name, whole, number, path)
+                number += whole.count(b"\n")
+                carry = rest
+            else:
+                carry += rest
+                if len(carry) > LONGEST:
+                    raise ValueError(f"line {number}: longer than {LONGEST:,} bytes")
+        if carry:
+            if not known:
+                path = self._field_of(carry, intake.name)
+            yield Lines(intake.name, carry, number, path)
+
+    def _field_of(self, data: bytes, name: str) -> str | None:
+        kinds: dict[str, str] = {}
+        for line in data.split(b"\n", SAMPLE)[:SAMPLE]:
+            try:
+                record = json.loads(line.decode("utf-8", "replace"))
+            except (ValueError, RecursionError):
+                continue  # it is told of when its turn comes
+            if isinstance(record, dict):
+                collect(record, "", kinds)
+        return choose(kinds, self.field, name) if kinds else None
+
+
+def parse(batch: Batch) -> Parsed:
+    """The documents of a batch, and its records that are none."""
+    if isinstance(batch, Texts):
+        return Parsed(batch.documents, [])
+    found: list[tuple[str, str]] = []
+    problems: list[str] = []
+    number = batch.first - 1
+    for line in batch.data.split(b"\n"):
+        number += 1
+        if not line or line.isspace():
+            continue
+        source = f"{batch.file}:{number}"
+        try:
+            record = json.loads(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            byte = f"byte {error.start + 1} of the line (0x{line[error.start]:02x})"
+            problems.append(f"line {number}: {byte} is not UTF-8")
+            continue
+        except json.JSONDecodeError as error:
+            problems.append(f"line {number}: malformed JSON: {error.msg} at column {error.colno}")
+            continue
+        except (ValueError, RecursionError) as error:
+            problems.append(f"line {number}: JSON that cannot be read: {error}")
+            continue
+        texts = [record] if isinstance(record, str) else list(_texts_at(record, batch.path))
+        if not texts:
+            where = f"the field {batch.path!r}" if batch.path else "the record"
+            problems.append(f"line {number}: no text in {where}")
+        found += [(text, source) for text in texts]
+    return Parsed(found, problems)
+
+
+def _texts_at(value: Any, path: str | None) -> Iterator[str]:
+    """The texts at a path of a record, through lists."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _texts_at(item, path)
+    elif isinstance(value, str):
+        if not path:
+            yield value
+    elif isinstance(value, dict) and path:
+        if path in value:
+            yield from _texts_at(value[path], "")
+        else:
+            key, _, rest = path.partition(".")
+            if rest and key in value:
+                yield from _texts_at(value[key], rest)
+
+
+def _blocks(first: bytes, raw: Any) -> Iterator[bytes]:
+    block = first
+    while block:
+        yield block
+        block = raw.read(BATCH)
+
+
+class _Bounded:
+    """The first bytes of a file, as many as there were at the start."""
+
+    def __init__(self, raw: BinaryIO, size: int) -> None:
+        self.raw, self.left = raw, size
+
+    def read(self, count: int) -> bytes:
+        data = self.raw.read(min(count, self.left))
+        self.left -= len(data)
+        return data
+
+
+class _Joined:
+    """What was read already, and then the rest."""
+
+    def __init__(self, head: bytes, rest: Any) -> None:
+        self.head, self.rest = head, rest
+
+    def read(self, count: int) -> bytes:
+        if self.head:
+            data, self.head = self.head[:count], self.head[count:]
+            return data
+        data = self.rest.read(count)
+        assert isinstance(data, bytes)
+        return data
