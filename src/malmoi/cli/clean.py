@@ -1,6 +1,5 @@
 """`malmoi clean DATA... --out DIR`: text as people have it in, text to train on out."""
 
-import json
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from malmoi.text.quality import Filters
 from malmoi.text.writer import Format
 
 PROBLEMS = 20
-"""of them are printed; all are in report.json"""
+"""of them are printed; all are in report.html"""
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Args:
     data: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA...")]
     """what to clean"""
     out: Path
-    """the folder to make: shards, report.html, report.json"""
+    """the folder to make: shards, and report.html, which holds what --json prints, too"""
     overwrite: bool = False
     """replace a folder that malmoi clean made before"""
     json: bool = False
@@ -80,8 +79,6 @@ def run(args: Args) -> None:
         report = _clean(args, settings, folder, progress)
         report["out"] = str(args.out)
         report["seconds"] = round(time.monotonic() - BEGAN, 2)
-        text = json.dumps(report, ensure_ascii=False, indent=1)
-        (folder / "report.json").write_text(text + "\n", "utf-8")
         (folder / "report.html").write_text(to_html(report, language), "utf-8")
     if args.json:
         print_json(report)
@@ -101,7 +98,7 @@ SAID = {
         "step": "  고침  {documents:>9,}  {name} (글자 {characters:,}개)",
         "overlap": "  {name}: 학습 쪽에도 있는 대목 {share:.2%}",
         "problem": "읽지 못함: {text}",
-        "more": "읽지 못한 것이 {count:,}개 더 있습니다: report.json을 보세요",
+        "more": "읽지 못한 것이 {count:,}개 더 있습니다: report.html을 보세요",
         "where": "{out}에 있습니다; report.html을 열어 보세요. 다음:",
     },
     "en": {
@@ -110,7 +107,7 @@ SAID = {
         "step": "  mended   {documents:>9,}  {name} ({characters:,} characters)",
         "overlap": "  {name}: {share:.2%} of its passages are in train, too",
         "problem": "not read: {text}",
-        "more": "{count:,} more could not be read: see report.json",
+        "more": "{count:,} more could not be read: see report.html",
         "where": "it is in {out}; open report.html. Next:",
     },
 }
@@ -140,6 +137,7 @@ def _print(report: dict[str, Any], language: Language) -> None:
 def _settings(args: Args, language: Language) -> Any:
     from malmoi.text import personal, rules
     from malmoi.text.clean import Steps
+    from malmoi.text.encoding import check_encoding
 
     known = {*rules.RULES, "mojibake"}
     for flag, names in (("only", args.only), ("also", args.also), ("without", args.without)):
@@ -156,6 +154,8 @@ def _settings(args: Args, language: Language) -> Any:
             raise ValueError(
                 f"--personal {kind}: not known; there are all, {', '.join(personal.KINDS)}"
             )
+    if args.encoding is not None:
+        check_encoding(args.encoding)
     if args.near and not 0.5 <= args.near <= 1:
         raise ValueError(f"--near {args.near:g}: give 0.5 to 1, or 0 for none")
     if args.shard_megabytes < 1:

@@ -3,6 +3,7 @@
 It is made from the record that `--json` prints, and from nothing else; one file that opens offline.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any, Literal
@@ -57,7 +58,7 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; wh
 .bar div { background: var(--mark); height: 100%; }
 .problem { color: var(--mark); overflow-wrap: anywhere; }
 """
-_FILES = 1000  # so many are shown; all are in report.json
+_FILES = 1000  # so many are shown; the record has all
 
 
 def to_html(report: Mapping[str, Any], language: Literal["ko", "en"]) -> str:
@@ -105,8 +106,14 @@ def to_html(report: Mapping[str, Any], language: Literal["ko", "en"]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{words['title']}</title><style>{STYLE}</style></head>\n<body>\n"
         + "\n".join(body)
-        + "\n</body></html>\n"
+        + f'\n<script type="application/json" id="report">{_inside(report)}</script>'
+        "\n</body></html>\n"
     )
+
+
+def _inside(report: Mapping[str, Any]) -> str:
+    """The record as JSON that no text in it can end before its end."""
+    return json.dumps(report, ensure_ascii=False).replace("<", "\\u003c")
 
 
 def _section(

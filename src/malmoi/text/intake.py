@@ -6,7 +6,6 @@ JSON lines, which large corpora are in, are only cut into blocks; `parse` takes 
 cores, since that is most of the work there is.
 """
 
-import io
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +14,8 @@ from typing import Any, BinaryIO
 
 from malmoi.text.encoding import decode_stream, detect
 from malmoi.text.formats import KINDS
-from malmoi.text.records import SAMPLE, choose, collect
-from malmoi.text.sources import format_extension, opened, read
+from malmoi.text.records import SAMPLE, Piece, choose, collect
+from malmoi.text.sources import as_it_is, format_extension, opened, read
 
 BATCH = 1 << 20
 """characters of documents, or bytes of JSON lines, that make a batch"""
@@ -151,20 +150,14 @@ class Reader:
         name = intake.name
         local = os.path.isfile(name)
         if local and KINDS.get(format_extension(name)) == "jsonl":
-            size = os.path.getsize(name)
             with opened(name) as raw:
-                if not isinstance(raw, io.BufferedReader):
-                    yield from self._json_lines(intake, raw)
-                else:  # what is written behind its end while it is read is not waited for
-                    yield from self._json_lines(intake, _Bounded(raw, size))
+                yield from self._json_lines(intake, as_it_is(raw))
             return
         batch: list[tuple[str, str]] = []
         held = 0
-        part = 0
-        for piece in read((name,), field=self.field, encoding=self.encoding):
-            part = 0 if piece.first else part + 1
-            batch.append((piece.text, piece.source if not part else f"{piece.source}#{part + 1}"))
-            held += len(piece.text)
+        for text, source in _documents(read((name,), field=self.field, encoding=self.encoding)):
+            batch.append((text, source))
+            held += len(text)
             if held >= BATCH:
                 self.on_bytes(held)
                 yield Texts(name, batch)
@@ -172,7 +165,7 @@ class Reader:
         if batch:
             yield Texts(name, batch)
 
-    def _json_lines(self, intake: Intake, raw: "BinaryIO | _Bounded") -> Iterator[Batch]:
+    def _json_lines(self, intake: Intake, raw: BinaryIO) -> Iterator[Batch]:
         data = raw.read(BATCH)
         if not data:
             return
@@ -180,7 +173,7 @@ class Reader:
         intake.encoding = codec
         if codec.lower().replace("_", "-") not in (*_UTF8, "ascii"):
             pieces = decode_stream(_Joined(data, raw), codec, intake.name)  # type: ignore[arg-type]
-            blocks = (piece.encode("utf-8", "surrogatepass") for piece in pieces)
+            blocks: Iterator[bytes] = (piece.encode("utf-8", "surrogatepass") for piece in pieces)
         else:
             blocks = _blocks(data.removeprefix(b"\xef\xbb\xbf"), raw)
         number, path, known = 1, None, False
@@ -265,23 +258,25 @@ def _texts_at(value: Any, path: str | None) -> Iterator[str]:
                 yield from _texts_at(value[key], rest)
 
 
+def _documents(pieces: Iterator[Piece]) -> Iterator[tuple[str, str]]:
+    """Texts with their sources; one longer than a batch comes as several, cut at line ends."""
+    held: list[str] = []
+    size, part, source = 0, 1, ""
+    for piece in pieces:
+        if held and (piece.first or size + len(piece.text) > BATCH):
+            yield "".join(held), source if part == 1 else f"{source}#{part}"
+            held, size, part = [], 0, 1 if piece.first else part + 1
+        held.append(piece.text)
+        size, source = size + len(piece.text), piece.source
+    if held:
+        yield "".join(held), source if part == 1 else f"{source}#{part}"
+
+
 def _blocks(first: bytes, raw: Any) -> Iterator[bytes]:
     block = first
     while block:
         yield block
         block = raw.read(BATCH)
-
-
-class _Bounded:
-    """The first bytes of a file, as many as there were at the start."""
-
-    def __init__(self, raw: BinaryIO, size: int) -> None:
-        self.raw, self.left = raw, size
-
-    def read(self, count: int) -> bytes:
-        data = self.raw.read(min(count, self.left))
-        self.left -= len(data)
-        return data
 
 
 class _Joined:

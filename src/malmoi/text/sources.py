@@ -8,6 +8,7 @@ import bz2
 import glob
 import gzip
 import http.client
+import io
 import lzma
 import os
 import re
@@ -171,7 +172,8 @@ def _file(path: str, name: str, field: str | None, encoding: str | None) -> Iter
             return
         kind = "parquet" if magic == b"PAR1" else KINDS.get(format_extension(path), "plain")
         with opened(path, seekable=kind == "parquet") as raw:
-            yield from documents(raw, kind, name, field=field, encoding=encoding)
+            bounded = raw if kind == "parquet" else as_it_is(raw)
+            yield from documents(bounded, kind, name, field=field, encoding=encoding)
     except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise ValueError(f"{name}: {error.strerror}") from None
@@ -202,6 +204,25 @@ def opened(path: str, *, seekable: bool = False) -> Iterator[BinaryIO]:
             unpacked.seek(0)
             raw = cast(BinaryIO, unpacked)
         yield raw
+
+
+def as_it_is(raw: BinaryIO) -> BinaryIO:
+    """A file as long as it is now: what others write behind its end is not waited for."""
+    if not isinstance(raw, io.BufferedReader):
+        return raw  # of a compressed file that grows, the end is damage
+    return cast(BinaryIO, _Bounded(raw, os.fstat(raw.fileno()).st_size))
+
+
+class _Bounded:
+    """The first bytes of a file."""
+
+    def __init__(self, raw: BinaryIO, size: int) -> None:
+        self.raw, self.left = raw, size
+
+    def read(self, count: int) -> bytes:
+        data = self.raw.read(min(count, self.left))
+        self.left -= len(data)
+        return data
 
 
 def _builtin(source: str) -> _Reader:

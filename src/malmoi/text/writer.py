@@ -101,7 +101,7 @@ def new_folder(out: Path, overwrite: bool) -> Iterator[Path]:
 
     """
     if out.exists() or out.is_symlink():
-        ours = (out / "report.json").exists() or (out.is_dir() and not any(out.iterdir()))
+        ours = (out / "report.html").exists() or (out.is_dir() and not any(out.iterdir()))
         if not overwrite and any(out.iterdir() if out.is_dir() else [out]):
             raise ValueError(f"{out} is there already: give --overwrite, or another --out")
         if not ours:

@@ -19,7 +19,7 @@ LADDER: tuple[Size, ...] = (
 """what there is to choose among, the smallest first"""
 FIRST: Size = (128, 4)
 """the first to be measured"""
-TOKENS_PER_PARAMETER = 3.0
+TOKENS_PER_PARAMETER = 1.5
 """training tokens for each multiplied parameter that a run should have; fewer, and a smaller model
 learns more in the time"""
 
