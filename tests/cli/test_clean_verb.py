@@ -33,6 +33,8 @@ def malmoi(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
 
 
 def clean(*words: object, code: int = 0) -> dict[str, Any]:
+    if "--workers" not in words:
+        words = (*words, "--workers", 1)
     report = json.loads(malmoi("clean", *words, "--json", "--overwrite", code=code).stdout)
     read_in, kept = report["documents"]["read"], report["documents"]["kept"]
     assert read_in == kept + sum(report["dropped"].values())
@@ -110,6 +112,22 @@ def test_each_step_is_told_and_can_be_left_out(tmp_path: Path) -> None:
     assert report["documents"]["kept"] == 7
 
 
+def test_menus_and_paragraphs_that_come_again(tmp_path: Path) -> None:
+    menu = "홈으로 가기\n회사 소개 보기\n이용 약관과 개인정보 처리방침\n"
+    records = [f"{menu}{tale}" for tale in TALES[:30]]
+    source = jsonl(tmp_path / "a.jsonl", records)
+    report = clean(source, "--out", tmp_path / "out", "--boilerplate")
+    assert texts(tmp_path / "out") == TALES[:30]
+    assert report["steps"]["boilerplate"]["documents"] == 30
+    twice = [f"{TALES[30]}\n\n{TALES[31]}", f"{TALES[32]}\n\n{TALES[30]}\n\n{TALES[33]}"]
+    source = jsonl(tmp_path / "b.jsonl", twice)
+    report = clean(source, "--out", tmp_path / "out", "--paragraphs")
+    first, second = texts(tmp_path / "out")
+    assert first == twice[0]
+    assert TALES[32].split("\n")[0] in second
+    assert max(TALES[30].split("\n"), key=len) not in second
+
+
 def test_a_folder_of_rubbish(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     (folder / "folder.txt").mkdir(parents=True)
@@ -153,14 +171,14 @@ def test_a_folder_of_rubbish(tmp_path: Path) -> None:
     out = "\n".join(texts(tmp_path / "out"))
     for tale in (*TALES[:6], TALES[30], TALES[35]):
         assert tale.split("\n")[0] in out
-    said = malmoi("clean", folder, "--out", tmp_path / "again", code=1)
+    said = malmoi("clean", folder, "--out", tmp_path / "again", "--workers", 1, code=1)
     assert "loop.txt" in said.stderr
     assert said.stdout.splitlines()[0].startswith(f"{report['documents']['read']:,} documents")
 
 
 def test_a_file_that_grows_while_it_is_read(tmp_path: Path) -> None:
     path, over = tmp_path / "log.txt", threading.Event()
-    path.write_text("\n".join(TALES) * 200, "utf-8")
+    path.write_text("\n".join(story.text for story in stories(5000, seed=6)), "utf-8")
 
     def grow() -> None:
         with open(path, "a", encoding="utf-8") as file:

@@ -2,7 +2,7 @@ import math
 import random
 import tracemalloc
 from collections import Counter
-from itertools import pairwise
+from itertools import pairwise, permutations
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,14 @@ def test_what_does_not_count() -> None:
     assert rows.dtype == np.uint8
     assert (rows == rows[0]).all()
     assert signatures([]).shape == (0, PLACES)
+
+
+def test_bare_places_take_the_least_of_all_blocks() -> None:
+    """Nine shingles, one in the first block of 4,096 only, another in the last only."""
+    long, short = "가" * 5000 + "나" * 5000, "가" * 8 + "나" * 8
+    assert len(shingles(long)) == 9
+    assert shingles(long) == shingles(short)
+    assert (signatures([long]) == signatures([short])).all()
 
 
 @settings(deadline=None)
@@ -232,14 +240,10 @@ def test_chains() -> None:
     assert similarity(a, c) < 0.8
     index = NearIndex(0.8)
     assert [index.add(row, key) for key, row in enumerate([a, b, c])] == [None, 0, None]
-    index = NearIndex(0.8, chain=True)
-    assert [index.add(row, key) for key, row in enumerate([other, c, a, b])] == [
-        None,
-        None,
-        None,
-        1,
-    ]
-    assert index.groups().tolist() == [0, 1, 1, 1]
+    for order in permutations([a, b, c]):
+        index = NearIndex(0.8, chain=True)
+        index.add_all(np.stack([other, *order]), [7, 6, 5, 4])
+        assert index.groups().tolist() == [7, 6, 6, 6]
 
 
 def test_twins_cost_little_and_are_found_however_many() -> None:

@@ -59,6 +59,10 @@ class Args:
     """mask personal data: kinds of it, or all"""
     near: float = 0.8
     """drop documents at least so similar to an earlier one (0.5 to 1); 0: none"""
+    paragraphs: bool = False
+    """take out paragraphs that are so similar to one of an earlier document, too"""
+    boilerplate: bool = False
+    """take out lines that stand in many documents, such as menus; all is read once more for that"""
     workers: int | None = None
     """processes; as many as there are cores if not given"""
     filters: Filters = Filters()
@@ -166,11 +170,12 @@ def _settings(args: Args, language: Language) -> Any:
         rules=tuple(name for name in rules.RULES if name in wanted),
         mojibake="mojibake" not in args.without and (not args.only or "mojibake" in args.only),
         personal=kinds, language=language, filters=args.filters,
-        near=bool(args.near) or args.split is not None,
+        near=bool(args.near) or args.split is not None, paragraphs=args.paragraphs,
     )  # fmt: skip
 
 
 def _clean(args: Args, steps: Any, folder: Path, progress: Any) -> dict[str, Any]:
+    from malmoi.text.clean import count_lines
     from malmoi.text.gather import Gatherer, Output
     from malmoi.text.intake import Reader
     from malmoi.text.sources import downloaded
@@ -178,7 +183,8 @@ def _clean(args: Args, steps: Any, folder: Path, progress: Any) -> dict[str, Any
 
     split = None if args.split is None else Split.parse(args.split)
     most = args.shard_megabytes * 1_000_000
-    gatherer = Gatherer(Output(folder, args.format, most, split, args.seed), args.near)
+    output = Output(folder, args.format, most, split, args.seed)
+    gatherer = Gatherer(output, args.near, args.paragraphs)
     done = 0
 
     def hear(count: int) -> None:
@@ -190,7 +196,13 @@ def _clean(args: Args, steps: Any, folder: Path, progress: Any) -> dict[str, Any
     with downloaded(args.data) as sources:
         progress.total = sum(map(_size, sources)) or 0
         names = dict(zip(sources, args.data, strict=True))
-        for batch, (cleaned, problems) in _work(reader.batches(sources), steps, args.workers):
+        lines = None
+        if args.boilerplate:
+            progress.label = "counting lines"
+            lines = count_lines(Reader(args.field, args.encoding, hear).batches(sources), steps)
+            progress.label, done = "cleaning", 0
+        batches = reader.batches(sources)
+        for batch, (cleaned, problems) in _work(batches, steps, lines, args.workers):
             gatherer.take(cleaned, batch.file)
             if problems:
                 gatherer.drop(batch.file, "unreadable", len(problems))
@@ -201,24 +213,25 @@ def _clean(args: Args, steps: Any, folder: Path, progress: Any) -> dict[str, Any
     return _report(gatherer, reader, names)
 
 
-def _work(batches: Any, steps: Any, workers: int | None) -> Any:
+def _work(batches: Any, steps: Any, lines: Any, workers: int | None) -> Any:
     """Each batch with what came of it, in order, made on all cores, a few of them ahead."""
     import multiprocessing
     import os
     from collections import deque
     from concurrent.futures import Future, ProcessPoolExecutor
 
-    from malmoi.text.clean import work
+    from malmoi.text.clean import prepare, work
 
     many = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers
     many = many or os.cpu_count() or 1
     if many == 1:
+        prepare(lines)
         for batch in batches:
             yield batch, work(batch, steps)
         return
     # A fresh interpreter each: what is forked may hold locks of threads that are not there.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(many, mp_context=context) as pool:
+    with ProcessPoolExecutor(many, context, prepare, (lines,)) as pool:
         waiting: deque[tuple[Any, Future[Any]]] = deque()
         for batch in batches:
             waiting.append((batch, pool.submit(work, batch, steps)))

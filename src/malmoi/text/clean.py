@@ -5,13 +5,14 @@ remains is judged. What needs all documents at once, duplicates above all, is do
 reader and `cli/clean.py`, in one process. A step that changes nothing costs next to nothing.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from malmoi.text import mojibake, near, personal, quality, rules
-from malmoi.text.duplicates import digest
+from malmoi.text.boilerplate import LineCounts, strip
+from malmoi.text.duplicates import digest, paragraphs
 from malmoi.text.intake import Batch, parse
 
 SAMPLES = 3
@@ -33,6 +34,8 @@ class Steps:
     filters: quality.Filters = field(default_factory=quality.Filters)
     near: bool = True
     """whether signatures are wanted"""
+    paragraphs: bool = False
+    """whether those of paragraphs are wanted as well"""
 
 
 @dataclass
@@ -66,6 +69,8 @@ class Document:
     source: str
     dropped: str | None = None
     digest: bytes = b""
+    paragraphs: list[tuple[int, int]] = field(default_factory=list)
+    """where the longer ones begin and end, where they are compared"""
 
 
 @dataclass
@@ -75,19 +80,24 @@ class Cleaned:
     documents: list[Document]
     signatures: near.Signatures
     """of those that were not dropped `[N, 128]`; `[0, 128]` where none are wanted"""
+    paragraphs: near.Signatures
+    """of their paragraphs, likewise `[M, 128]`"""
     tallies: dict[str, Tally]
 
 
-def clean(documents: Sequence[tuple[str, str]], steps: Steps) -> Cleaned:
+def clean(
+    documents: Sequence[tuple[str, str]], steps: Steps, lines: LineCounts | None = None
+) -> Cleaned:
     """Do all steps to a batch.
 
     Args:
         documents: texts with where they came from.
         steps: what to do.
+        lines: of all documents, where boilerplate is to be taken out.
 
     """
     tallies: dict[str, Tally] = {}
-    done = [Document(_mend(text, steps, tallies), source) for text, source in documents]
+    done = [Document(_mend(text, steps, tallies, lines), source) for text, source in documents]
     for document in done:
         if not document.text or document.text.isspace():
             document.dropped = "empty"
@@ -99,12 +109,18 @@ def clean(documents: Sequence[tuple[str, str]], steps: Steps) -> Cleaned:
         else:
             tally = tallies.setdefault(f"filter:{document.dropped}", Tally())
             tally.add(len(document.text), (_short(document.text), ""))
-    kept = [document.text for document in done if document.dropped is None]
+    kept = [document for document in done if document.dropped is None]
+    some: list[str] = []
+    if steps.paragraphs:
+        for document in kept:
+            document.paragraphs = list(paragraphs(document.text))
+            some += [document.text[begin:end] for begin, end in document.paragraphs]
     none = np.empty((0, near.PLACES), np.uint8)
-    return Cleaned(done, near.signatures(kept) if steps.near else none, tallies)
+    whole = near.signatures(document.text for document in kept) if steps.near else none
+    return Cleaned(done, whole, near.signatures(some) if some else none, tallies)
 
 
-def _mend(text: str, steps: Steps, tallies: dict[str, Tally]) -> str:
+def _mend(text: str, steps: Steps, tallies: dict[str, Tally], lines: LineCounts | None) -> str:
     if steps.mojibake:
         found = mojibake.repair(text)
         if found.text is not text and found.route:
@@ -118,6 +134,11 @@ def _mend(text: str, steps: Steps, tallies: dict[str, Tally]) -> str:
     for name, count in applied.counts.items():
         tallies.setdefault(f"rule:{name}", Tally()).add(count, applied.samples.get(name))
     text = applied.text
+    if lines is not None:
+        text, removed = strip(text, lines)
+        if removed:
+            tally = tallies.setdefault("boilerplate", Tally())
+            tally.add(sum(map(len, removed)), (_short(removed[0]), ""))
     if steps.personal:
         masked = personal.mask(text, steps.personal, language=steps.language)
         for name, count in masked.counts.items():
@@ -132,7 +153,25 @@ def _short(text: str) -> str:
     return line[:80] + ("…" if len(line) > 80 else "")
 
 
+_lines: list[LineCounts] = []
+"""of this process, where boilerplate is taken out: too large to travel with every batch"""
+
+
+def prepare(lines: LineCounts | None) -> None:
+    """What a process is given once, before its first batch."""
+    _lines[:] = [] if lines is None else [lines]
+
+
 def work(batch: Batch, steps: Steps) -> tuple[Cleaned, list[str]]:
     """A batch from the reader, taken apart and cleaned; and its records that could not be read."""
     parsed = parse(batch)
-    return clean(parsed.documents, steps), parsed.problems
+    return clean(parsed.documents, steps, next(iter(_lines), None)), parsed.problems
+
+
+def count_lines(batches: Iterable[Batch], steps: Steps) -> LineCounts:
+    """In how many documents each line stands, as it will be after the steps before."""
+    counts, before = LineCounts(), replace(steps, personal=())
+    for batch in batches:
+        for text, _ in parse(batch).documents:
+            counts.add(_mend(text, before, {}, None))
+    return counts

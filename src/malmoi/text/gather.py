@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from malmoi.text.clean import Cleaned, Document, Tally
-from malmoi.text.duplicates import Seen
+from malmoi.text.duplicates import Seen, without
 from malmoi.text.near import NearIndex
 from malmoi.text.overlap import Ngrams
 from malmoi.text.records import Piece
@@ -61,10 +61,11 @@ class Gatherer:
     Args:
         output: where and how.
         near: the similarity from which on a document is dropped as a near-duplicate; 0: none is.
+        paragraphs: whether paragraphs are taken out that stood in an earlier document.
 
     """
 
-    def __init__(self, output: Output, near: float) -> None:
+    def __init__(self, output: Output, near: float, paragraphs: bool = False) -> None:
         self.output = output
         self.total = Count()
         self.files: dict[str, Count] = {}
@@ -72,7 +73,7 @@ class Gatherer:
         self.overlap: dict[str, Any] = {}
         self._seen = Seen()
         self._near = NearIndex(near) if near else None
-        self._kept_near: list[int] = []
+        self._paragraphs = NearIndex(near or 1.0) if paragraphs else None
         kind: Format = "jsonl" if output.split else output.kind
         self._writer = ShardWriter(
             output.folder, HELD if output.split else "part", kind, output.most
@@ -84,7 +85,7 @@ class Gatherer:
     @property
     def index_bytes(self) -> int:
         """Memory of what is remembered of all documents."""
-        indexes = [self._seen, self._near, self._groups]
+        indexes = [self._seen, self._near, self._paragraphs, self._groups]
         return sum(index.nbytes for index in indexes if index is not None)
 
     def take(self, batch: Cleaned, file: str) -> None:
@@ -98,6 +99,8 @@ class Gatherer:
                 document.dropped = "duplicate"
         if self._near is not None:
             self._drop_near(passed, batch.signatures)
+        if self._paragraphs is not None:
+            self._drop_paragraphs(passed, batch.paragraphs)
         if self._groups is not None:
             kept = [i for i, document in enumerate(passed) if document.dropped is None]
             begin = len(self._groups)
@@ -131,6 +134,25 @@ class Gatherer:
                 passed[i].dropped = NEAR
                 tally = self.tallies.setdefault(NEAR, Tally())
                 tally.add(len(passed[i].text), (" ".join(passed[i].text[:80].split()), ""))
+
+    def _drop_paragraphs(self, passed: list[Document], signatures: Any) -> None:
+        assert self._paragraphs is not None
+        at = 0
+        for document in passed:
+            spans, at = document.paragraphs, at + len(document.paragraphs)
+            if document.dropped is not None or not spans:
+                continue
+            mine = signatures[at - len(spans) : at]
+            begin = len(self._paragraphs)
+            found = self._paragraphs.add_all(mine, range(begin, begin + len(spans))).tolist()
+            twice = [span for span, near in zip(spans, found, strict=True) if near >= 0]
+            if twice:
+                first = document.text[twice[0][0] :][:80]
+                tally = self.tallies.setdefault("near-paragraph", Tally())
+                tally.add(sum(end - begin for begin, end in twice), (" ".join(first.split()), ""))
+                document.text = without(document.text, twice)
+                if not document.text or document.text.isspace():
+                    document.dropped = "near-paragraph"
 
     def finish(self) -> None:
         """Write what is left, and deal out what was held."""

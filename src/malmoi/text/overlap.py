@@ -183,7 +183,7 @@ def _add(units: Units, ends: _Numbers, width: int, table: _Hashes, state: _Hashe
                 at = _place(table, mixed)
                 count += table[at] == 0
                 table[at] = mixed
-                if 4 * count > 3 * len(table):
+                while 4 * count > 3 * len(table):
                     most >>= _1
                     kept = table[(table != 0) & (table <= most)]
                     table[:] = 0
