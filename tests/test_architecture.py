@@ -8,7 +8,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "malmoi"
 # A folder counts as one unit.
 TIERS = {
     "config": 0, "mixing": 0, "ranks": 0,
-    "shards": 1, "storage": 1, "text": 1, "tokenizer": 1, "model": 1, "optim": 1, "schedules": 1,
+    "packing": 1, "shards": 1, "storage": 1, "text": 1, "tokenizer": 1, "model": 1, "optim": 1,
+    "schedules": 1,
     "checkpoint": 2, "data": 2, "run": 2, "decode": 2, "sharding": 2,
     "adapt": 3, "train": 3, "evaluate": 3, "hub": 3, "inspect": 3, "speak": 3,
     "serve": 4,

@@ -184,6 +184,11 @@ class TrainConfig:
     """or: this many optimizer steps"""
     batch_size: int = 16
     """windows of context_length tokens in one optimizer step"""
+    pack: Literal["stream", "best-fit"] = "stream"
+    """stream: the text is cut wherever a window ends; best-fit: whole documents are put together
+    into windows, none is cut that fits one"""
+    separate: bool = False
+    """attention does not reach into another document of the window"""
     accumulate: int = 1
     """split each batch into this many parts, to save memory; the result is the same"""
     evals: int = 12

@@ -9,17 +9,28 @@ talking.
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from malmoi.mixing import mix
+from malmoi.packing import Packing, best_fit, cut_by_stream, documents_in_windows, permute
+from malmoi.tokenizer.pattern import cut_safely
+
+__all__ = [
+    "SPLITS", "Batches", "Counts", "Encodes", "TokenStore", "documents_in_windows", "permute",
+    "write_stores",
+]  # fmt: skip
 
 SPLITS = ("train", "validation", "test")
-_BATCH_CHARS = 1 << 22  # text given to the tokenizer's threads at a time
+_BATCH_CHARS = 1 << 21  # text given to the tokenizer's threads at a time
+_PART_CHARS = 1 << 16  # a document is cut when that much of it has come; where a token cannot be
+_LONGEST_WORD = 1 << 22  # characters without a safe place, after which any place will do
 
 
 class Encodes(Protocol):
@@ -90,27 +101,49 @@ class TokenStore:
 
 
 class _Writer:
+    """One part's files. `add` and `end` gather text; `write`, in another thread, encodes it."""
+
     def __init__(self, folder: Path, name: str, tokenizer: Encodes) -> None:
         self.folder, self.name, self.tokenizer = folder, name, tokenizer
         self.dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
         self.ids = open(folder / f"{name}.bin", "wb")  # noqa: SIM115 - closed by `close`
         self.offsets = open(folder / f"{name}.offsets", "wb")  # noqa: SIM115
         self.pending: list[tuple[str, bool]] = []
-        self.waiting = self.documents = self.chars = self.bytes = self.tokens = 0
+        self.held: tuple[str, bool] | None = None  # what may go on in the next piece
+        self.waiting = 0
+        self.documents = self.chars = self.bytes = self.tokens = 0
 
     def add(self, text: str, first: bool) -> None:
+        if first:
+            self.end()
+        elif self.held is not None:
+            text, first = self.held[0] + text, self.held[1]
+        if len(text) >= _PART_CHARS and (place := _last_cut(text)):
+            self._queue(text[:place], first)
+            text, first = text[place:], False
+        self.held = text, first
+
+    def end(self) -> None:
+        """The document is over."""
+        if self.held is not None:
+            self._queue(*self.held)
+            self.held = None
+
+    def _queue(self, text: str, first: bool) -> None:
         self.pending.append((text, first))
         self.waiting += len(text)
-        if self.waiting >= _BATCH_CHARS:
-            self.flush()
 
-    def flush(self) -> None:
-        texts = [text for text, _ in self.pending]
+    def take(self) -> list[tuple[str, bool]]:
+        """What has been gathered."""
+        pending, self.pending, self.waiting = self.pending, [], 0
+        return pending
+
+    def write(self, pending: list[tuple[str, bool]]) -> None:
+        """Encode parts of text, each with whether a document begins with it."""
         parts: list[Any] = []
         starts: list[int] = []
-        for ids, (text, first) in zip(
-            self.tokenizer.encode_batch(texts), self.pending, strict=True
-        ):
+        encoded = self.tokenizer.encode_batch([text for text, _ in pending])
+        for ids, (text, first) in zip(encoded, pending, strict=True):
             if first:
                 if self.documents:
                     parts.append([self.tokenizer.eos_id])
@@ -123,7 +156,6 @@ class _Writer:
             self.tokens += len(ids)
             self.chars += len(text)
             self.bytes += len(text.encode())
-        self.pending, self.waiting = [], 0
         np.array(starts, np.int64).tofile(self.offsets)
         self._write(parts)
 
@@ -131,11 +163,9 @@ class _Writer:
         np.fromiter(itertools.chain.from_iterable(parts), self.dtype).tofile(self.ids)
 
     def close(self, complete: bool) -> None:
-        if complete:
-            self.flush()
-            if self.documents:
-                self._write([[self.tokenizer.eos_id]])
-                self.tokens += 1
+        if complete and self.documents:
+            self._write([[self.tokenizer.eos_id]])
+            self.tokens += 1
         for file in (self.ids, self.offsets):
             file.flush()
             os.fsync(file.fileno())
@@ -149,39 +179,71 @@ class _Writer:
         (self.folder / f"{self.name}.json").write_text(json.dumps(meta, indent=1), "utf-8")
 
 
+def _last_cut(text: str) -> int:
+    """The last place at which a text may be cut so that its tokens stay; 0: it has to wait."""
+    tail = 1 << 12
+    while tail < len(text):
+        place = len(next(cut_safely(text, len(text) - tail)))
+        if place < len(text):
+            return place
+        tail *= 16
+    return 0 if len(text) < _LONGEST_WORD else len(text)
+
+
 def write_stores(
     pieces: Iterable[tuple[str, str, bool]], tokenizer: Encodes, folder: Path
 ) -> dict[str, TokenStore]:
     """Encode a stream of text into one store for each part, at constant memory.
 
+    While a batch is encoded, by all cores, the text of the next is read. A long document is encoded
+    in parts, cut where the tokens stay those of the whole (`tokenizer.pattern.cut_safely`); how it
+    came in pieces makes no difference.
+
     Args:
         pieces: part (`train`, `validation`, `test`), text, and whether a new document begins.
-        tokenizer: its `encode_batch` may use all cores.
+        tokenizer: its `encode_batch` may use all cores; it is called in a thread of its own.
         folder: where `train.bin` and so on go; made if need be.
 
     """
     folder.mkdir(parents=True, exist_ok=True)
     writers = {name: _Writer(folder, name, tokenizer) for name in SPLITS}
     complete = False
-    try:
-        for part, text, first in pieces:
-            writers[part].add(text, first)
-        complete = True
-    finally:
-        for writer in writers.values():
-            writer.close(complete)
+    running: Future[None] | None = None  # one at a time, so that memory stays flat
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            for part, text, first in pieces:
+                writer = writers[part]
+                writer.add(text, first)
+                if writer.waiting >= _BATCH_CHARS:
+                    if running is not None:
+                        running.result()
+                    running = pool.submit(writer.write, writer.take())
+            if running is not None:
+                running.result()
+            for writer in writers.values():
+                writer.end()
+                writer.write(writer.take())
+            complete = True
+        finally:
+            if running is not None:
+                with suppress(Exception):  # has been raised above, or another has
+                    running.result()
+            for writer in writers.values():
+                writer.close(complete)
     return {name: TokenStore(folder, name) for name in SPLITS}
 
 
 class Batches:
     """Training batches: window `index` of epoch `e` is the same on every machine at any time.
 
-    An epoch cuts the store into windows of `context_length` tokens, begun at an offset of its own,
-    and visits each exactly once in an order of its own. With several ranks, each takes its
+    An epoch visits each window exactly once in an order of its own. With `pack="stream"` it cuts
+    the store into windows of `context_length` tokens, begun at an offset of its own; documents run
+    into each other and are cut anywhere. With `pack="best-fit"` whole documents are put together
+    into windows, the same in every epoch (`packing.py`). With several ranks, each takes its
     `batch_size` windows of the step's `world_size * batch_size`.
 
     Raises:
-        ValueError: the text is shorter than one window.
+        ValueError: the text is shorter than one window; with best-fit, there is none.
 
     """
 
@@ -192,78 +254,79 @@ class Batches:
         batch_size: int,
         seed: int,
         *,
+        pack: Literal["stream", "best-fit"] = "stream",
         world_size: int = 1,
         rank: int = 0,
     ) -> None:
         self.store, self.length, self.size, self.seed = store, context_length, batch_size, seed
         self.world_size, self.rank = world_size, rank
+        self.packing: Packing | None = None
+        """None: the stream"""
         # One window is given up for the freedom of the offset, one token for the last target.
         self.windows = max(0, (len(store) - 1) // context_length - 1)
         if self.windows == 0 and len(store) - 1 >= context_length:
             self.windows = 1
+        self.room = len(store) - 1 - self.windows * context_length
+        if pack == "best-fit":
+            self.packing = best_fit(store.offsets, len(store), context_length)
+            self.windows = self.packing.windows
         if self.windows == 0:
             raise ValueError(
                 f"the training text has {len(store):,} tokens, which is less than one window of "
                 f"{context_length} tokens: add text, or set a smaller --context-length"
             )
-        self.room = len(store) - 1 - self.windows * context_length
 
     def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Ids and targets `[batch_size, context_length]` of a step, int64.
 
-        A target is -1 where the next token begins a document: nobody could know which.
+        A target is -1 where a document ends: nobody could know which comes next. Padding is bos,
+        without targets.
         """
         first = (step * self.world_size + self.rank) * self.size
         index = np.arange(first, first + self.size)
         epochs, within = index // self.windows, index % self.windows
-        starts = np.empty(self.size, np.int64)
+        windows, offsets = np.empty(self.size, np.int64), np.empty(self.size, np.int64)
         for epoch in np.unique(epochs):
             mine = epochs == epoch
             key = mix(np.uint64(self.seed), np.uint64(epoch))
-            offset = int(key % np.uint64(self.room + 1)) if self.room else 0
-            starts[mine] = permute(within[mine], self.windows, int(key)) * self.length + offset
-        span = starts[:, None] + np.arange(self.length + 1)
-        tokens = self.store.ids[span].astype(np.int64)
+            offsets[mine] = int(key % np.uint64(self.room + 1)) if self.room else 0
+            windows[mine] = permute(within[mine], self.windows, int(key))
+        if self.packing is None:
+            return self._stream(windows * self.length + offsets)
+        places, foretold = self.packing.places(windows)
+        tokens = self._tokens(np.maximum(places, 0))
+        tokens[places < 0] = self.store.bos_id
+        after = self._tokens(np.minimum(places + 1, len(self.store) - 1))
+        return tokens, np.where(foretold, after, -1)
+
+    def _stream(self, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        tokens = self._tokens(starts[:, None] + np.arange(self.length + 1))
         targets = tokens[:, 1:].copy()
-        targets[targets == self.store.bos_id] = -1
+        # By where documents begin: where bos and eos are one token, its id does not tell.
+        begun = np.searchsorted(self.store.offsets, np.add.outer([1, self.length + 1], starts))
+        count = begun[1] - begun[0]
+        row = np.repeat(np.arange(len(starts)), count)
+        document = np.arange(len(row)) + (begun[0] - np.cumsum(count) + count)[row]
+        targets[row, self.store.offsets[document] - starts[row] - 1] = -1
         return tokens[:, :-1], targets
 
+    def _tokens(self, places: np.ndarray) -> np.ndarray:
+        ids: np.ndarray = self.store.ids[places].astype(np.int64)
+        return ids
 
-def documents_in_windows(store: TokenStore, context_length: int) -> Iterator[tuple[int, int]]:
-    """Spans `(start, end)` that cover every token once, so that each is scored exactly once.
+    def summary(self) -> dict[str, Any]:
+        """How documents lie in windows, for a report.
 
-    A window begins where a document begins and takes in the documents after it that still fit; a
-    document longer than the context is cut into windows one behind the other. The targets of a
-    window are the tokens `start + 1 ... end`.
-    """
-    ends = np.append(store.offsets[1:], len(store))
-    start = 0
-    while start < len(store) - 1:
-        # The furthest document end within reach of this window.
-        reach = int(np.searchsorted(ends, start + context_length, side="right"))
-        end = int(ends[reach - 1]) if reach else 0
-        if end <= start:
-            end = start + context_length
-        end = min(end, len(store) - 1)
-        yield start, end
-        start = end
-
-
-def permute(index: np.ndarray, size: int, key: int) -> np.ndarray:
-    """Where a permutation of `range(size)`, chosen by `key`, sends each of `index`.
-
-    A Feistel network over the next power of four, walked again where it leads outside (Black &
-    Rogaway 2002): any element of a permutation of billions costs the same few operations and no
-    memory.
-    """
-    half = np.uint64(max(1, (max(size - 1, 1).bit_length() + 1) // 2))
-    mask = (np.uint64(1) << half) - np.uint64(1)
-    values = index.astype(np.uint64)
-    outside = np.ones(len(values), bool)
-    while outside.any():
-        left, right = values[outside] >> half, values[outside] & mask
-        for turn in range(6):
-            left, right = right, left ^ (mix(np.uint64(key), np.uint64(turn), right) & mask)
-        values[outside] = (left << half) | right
-        outside = values >= np.uint64(size)
-    return values.astype(np.int64)
+        `windows` of an epoch, `documents`, how many of them are `cut`, how many the stream would
+        cut (`cut_by_stream`), and which share of the tokens is `padding`.
+        """
+        counts, store = self.store.counts, self.store
+        stream = cut_by_stream(store.offsets, len(store), self.length)
+        packing = self.packing
+        return {
+            "windows": self.windows,
+            "documents": counts.documents,
+            "cut": stream if packing is None else packing.cut,
+            "cut_by_stream": stream,
+            "padding": 0.0 if packing is None else packing.padding,
+        }

@@ -157,6 +157,7 @@ class Run:
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise ValueError(f"{path}: does not fit run.toml ({reason})") from None
+        model.separate = self.config.train.separate
         return model.to(device).eval()
 
 

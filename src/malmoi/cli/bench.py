@@ -1,4 +1,4 @@
-"""`malmoi bench train|step|decode`: how fast this machine trains and generates, beside others."""
+"""`malmoi bench train|step|decode|text`: how fast this machine does it, beside others."""
 
 import json
 import math
@@ -63,12 +63,16 @@ class Args:
     train: seconds of steps until a validation loss, ours against the baseline recipe, and the loss
     that `malmoi train --minutes` reaches, everything counted from the command's start.
     step: tokens/s and the share of the machine's matrix rate (MFU) at a preset's full size.
+    text: MB/s of cleaning, of the search for near-duplicates and of encoding, and peak memory.
     decode: new tokens/s of random weights on the CPU, ours against transformers with the same ones.
     """
 
-    what: Annotated[Literal["train", "step", "decode"], tyro.conf.Positional]
+    what: Annotated[Literal["train", "step", "decode", "text"], tyro.conf.Positional]
     data: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA...")] = ()
-    """train: the text, tinyshakespeare.txt for the figures in docs/LOG.md"""
+    """train: the text, tinyshakespeare.txt for the figures in docs/LOG.md; text: what to make the
+    text of, python_docs_ko.jsonl for the figures"""
+    megabytes: float = 1000.0
+    """text: how much text to make"""
     split: str = "90/10"
     """train: train/validation/test in per cent"""
     tokenizer: str = "char"
@@ -112,7 +116,14 @@ def run(args: Args) -> dict[str, Any]:
         if not args.json:
             _print_decode(result)
         return result
-    result = _train(args) if args.what == "train" else _step(args)
+    if args.what == "text":
+        from malmoi.cli import bench_text
+
+        if not args.data:
+            raise ValueError("bench text needs DATA, such as python_docs_ko.jsonl")
+        result = bench_text.run(args.data, args.megabytes, args.repeats or 3)
+    else:
+        result = _train(args) if args.what == "train" else _step(args)
     # a target that was not reached has no time
     result = {k: None if v in (math.inf, -math.inf) else v for k, v in result.items()}
     if not args.json:

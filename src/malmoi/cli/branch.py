@@ -122,7 +122,9 @@ def _measured(trial: Trial, corpus: Corpus, progress: Progress) -> Common:
     progress.update(0)
     model = GPT(shape, setting.seed).to(device=device, dtype=dtype)
     store = corpus.stores["train"]
-    batches = Batches(store, shape.context_length, setting.batch_size, setting.seed)
+    batches = Batches(
+        store, shape.context_length, setting.batch_size, setting.seed, pack=setting.pack
+    )
     optim, trying = settle(config.optim, shape), min(6.0, 3 * setting.minutes)
     seconds = measure(model, batches, setting, optim, trying).step_seconds
     steps = max(1, int(setting.minutes * 60 / (OVERHEAD * max(seconds, 1e-6))))
@@ -185,7 +187,10 @@ def _make(
             link(path, data / path.name)
     stores = {name: TokenStore(data, name) for name in SPLITS}
     # Whether there is enough text shows before any run has been trained.
-    Batches(stores["train"], model.context_length, config.train.batch_size, config.train.seed)
+    setting = config.train
+    Batches(
+        stores["train"], model.context_length, setting.batch_size, setting.seed, pack=setting.pack
+    )
     run = Run.create(folder, config)
     corpus.tokenizer.save(folder / "tokenizer.json")
     # What run.toml has no words for: it would say the same of a run that read for itself.

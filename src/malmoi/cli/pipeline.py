@@ -21,7 +21,7 @@ from malmoi.cli.resume import ORIGIN, is_open, open_run, origin, settle
 from malmoi.cli.session import Session, newest, precision_name
 from malmoi.cli.size import choose_sizes
 from malmoi.cli.speak import write_samples
-from malmoi.config import RunConfig
+from malmoi.config import RunConfig, TrainConfig
 from malmoi.data import Batches
 from malmoi.evaluate.loss import Loss
 from malmoi.model import GPT, build
@@ -111,6 +111,8 @@ def _train(
         f"model      {run.config.model.preset}, {size / 1e6:.2f} million parameters, context "
         f"{batches.length}, on {weight.device} in {precision_name(weight.dtype)}{many}"
     )
+    if packed := batches.packing is not None or setting.separate:
+        progress.line(f"packing    {_packed(setting, batches)}")
     # Writing samples may take a second at the end, or less of a short run.
     seconds = 1.0 if setting.minutes is None else min(1.0, setting.minutes * 0.6)
     budget = Budget(began, setting.minutes, setting.steps)
@@ -121,11 +123,13 @@ def _train(
         progress.line(f"resuming   after step {checkpoint.state['steps']}")
         session.take_up(checkpoint)
     result, validation, exact = session.train()
-    report = {"precision": precision_name(weight.dtype)}
+    report: dict[str, Any] = {"precision": precision_name(weight.dtype)}
     if optimizer.mesh is not None:
         model = run.load_model()  # in one piece again
     write_samples(run, model, corpus.tokenizer, seconds)
     report = _report(run, model, budget, result, validation, exact) | report
+    if packed:
+        report["packing"] = batches.summary()
     run.write_config(run.config, report)
     return Trained(run, model, untrained, corpus, result, validation, report)
 
@@ -192,8 +196,21 @@ def _begin(
 def _batches(config: RunConfig, corpus: Corpus, ranks: Ranks) -> Batches:
     return Batches(
         corpus.stores["train"], config.model.context_length, share_windows(config.train, ranks),
-        config.train.seed, world_size=ranks.size, rank=ranks.rank,
+        config.train.seed, pack=config.train.pack, world_size=ranks.size, rank=ranks.rank,
     )  # fmt: skip
+
+
+def _packed(setting: TrainConfig, batches: Batches) -> str:
+    """How documents lie in windows, in words."""
+    found = batches.summary()
+    apart = ", each seen by itself" if setting.separate else ""
+    cut = f"{found['cut']:,} of {found['documents']:,} documents cut"
+    if setting.pack == "stream":
+        return f"one document behind the other{apart}: {cut}"
+    return (
+        f"whole documents, best fit{apart}: {found['windows']:,} windows, {found['padding']:.2%} "
+        f"padding, {cut} (one behind the other: {found['cut_by_stream']:,})"
+    )
 
 
 def _build(
@@ -208,6 +225,7 @@ def _build(
     dtype = torch.bfloat16 if ranks.agree(bf16) else torch.float32
     untrained = GPT(config.model, setting.seed).eval()
     model = GPT(config.model, setting.seed)
+    model.separate = untrained.separate = setting.separate
     if ranks.size == 1:
         model = model.to(device=device, dtype=dtype)
         return untrained, model, Optimizer(model, config.optim), batches

@@ -181,7 +181,8 @@ def _measure(
     model_config = build(args.model.preset, corpus.tokenizer.vocab_size, **sizes)
     optim = settle(config.optim, model_config)
     length = model_config.context_length
-    batches = Batches(corpus.stores["train"], length, setting.batch_size, setting.seed)
+    store, pack = corpus.stores["train"], setting.pack
+    batches = Batches(store, length, setting.batch_size, setting.seed, pack=pack)
     device = choose_device(setting.device)
     dtype = choose_dtype(setting.precision, device, model_config)
     with torch.device("meta"):
@@ -197,6 +198,7 @@ def _measure(
     progress.label = "measuring some steps"
     progress.update(0)
     model = GPT(model_config, setting.seed).to(device=device, dtype=dtype)
+    model.separate = setting.separate
     speed = measure(model, batches, setting, optim, args.measure)
     return {
         "preset": model_config.preset,

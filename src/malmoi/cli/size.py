@@ -48,10 +48,12 @@ def choose_sizes(
         progress.update(0, f"{size[1]} layers of width {size[0]}")
         made = model_of(size)
         batches = Batches(
-            corpus.stores["train"], made.context_length, setting.batch_size, setting.seed
-        )
+            corpus.stores["train"], made.context_length, setting.batch_size, setting.seed,
+            pack=setting.pack,
+        )  # fmt: skip
         dtype = choose_dtype(setting.precision, device, made)
         model = GPT(made, setting.seed).to(device=device, dtype=dtype)
+        model.separate = setting.separate
         spend = min(2.0, max(0.2, 0.005 * seconds))
         return measure(model, batches, setting, settle(config.optim, made), spend).step_seconds
 

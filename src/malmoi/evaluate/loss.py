@@ -124,5 +124,8 @@ def _batches(
         for row, (start, end) in enumerate(batch):
             tokens = store.ids[start : end + 1].astype(np.int64)
             ids[row, : end - start] = tokens[:-1]
-            targets[row, : end - start] = np.where(tokens[1:] == store.bos_id, -1, tokens[1:])
+            targets[row, : end - start] = tokens[1:]
+            # By where documents begin, not by bos: a foreign tokenizer may end them with the same.
+            first, last = np.searchsorted(store.offsets, (start + 1, end + 1))
+            targets[row, store.offsets[first:last] - start - 1] = -1
         yield torch.from_numpy(ids), torch.from_numpy(targets)

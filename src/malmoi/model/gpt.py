@@ -23,6 +23,8 @@ class GPT(nn.Module):
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__()
+        self.separate = False
+        """whether `loss` keeps the documents of a window apart"""
         if config.vocab_size < 1:
             raise ValueError(f"model: vocab_size is {config.vocab_size}, it has to be 1 or more")
         self.config = config
@@ -64,17 +66,23 @@ class GPT(nn.Module):
         """The matrix `[V, C]` that makes logits of the last hidden state."""
         return self.token_embedding.weight if self.config.tie_embeddings else self.head.weight
 
-    def hidden(self, ids: Tensor, cache: KVCache | None = None, tap: Tap | None = None) -> Tensor:
+    def hidden(
+        self, ids: Tensor, cache: KVCache | None = None, tap: Tap | None = None,
+        begins: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """Last hidden states `[B, T, C]` of `ids` `[B, T]`.
 
         With a cache, `ids` come after what each row has read, and are stored there; call
         `cache.advance` with how many of them were real. With a `tap`, attention runs the explicit
-        way and the tap sees every layer's attention and residual stream.
+        way and the tap sees every layer's attention and residual stream. With `begins` `[B, T]`,
+        true where a document begins, each document gets what it would get by itself; then there
+        can be no cache.
 
         Raises:
             ValueError: more tokens than the context (or the cache) holds.
 
         """
+        assert cache is None or begins is None
         batch, time = ids.shape
         limit = self.config.context_length if cache is None else cache.capacity
         last = int(cache.lengths.max()) + time if cache is not None else time
@@ -86,8 +94,14 @@ class GPT(nn.Module):
             positions = cache.positions(time)
             cache.write_ids(positions, ids)
             history = self._history(ids, cache, positions)
-        x = self._embed(ids, positions, history)
-        return self._through(x, self._context(x, positions, last, cache, tap), tap)
+        within = positions  # of its document
+        if begins is not None:
+            within = positions - positions.masked_fill(~begins, 0).cummax(1).values
+        x = self._embed(ids, within, history, begins is not None)
+        context = self._context(x, positions, last, cache, tap)
+        if begins is not None:
+            context.hide_others(positions - within)
+        return self._through(x, context, tap)
 
     def hidden_spans(self, ids: Tensor, spans: list[Span], cache: KVCache) -> Tensor:
         """Last hidden states `[N, C]` of texts side by side, without padding: `ids` `[N]`.
@@ -119,12 +133,13 @@ class GPT(nn.Module):
         context.spans = spans
         return self._through(x, context, None)[0]
 
-    def _embed(self, ids: Tensor, positions: Tensor, history: Tensor) -> Tensor:
+    def _embed(self, ids: Tensor, positions: Tensor, history: Tensor, apart: bool) -> Tensor:
         x = self.token_embedding(ids)
         if self.config.position == "learned":
             x = x + self.position_embedding(positions)
         if self.config.ngram_orders:
-            x = x + self.ngram_embedding(history, ids.shape[1])
+            known = positions if apart else None
+            x = x + self.ngram_embedding(history, ids.shape[1], known)
         return self._settle(x)
 
     def _settle(self, x: Tensor) -> Tensor:
@@ -142,9 +157,12 @@ class GPT(nn.Module):
                 tap("residual", layer, x)
         return self.final_norm(x)
 
-    def forward(self, ids: Tensor, cache: KVCache | None = None, tap: Tap | None = None) -> Tensor:
+    def forward(
+        self, ids: Tensor, cache: KVCache | None = None, tap: Tap | None = None,
+        begins: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """Logits `[B, T, V]` of the token after each of `ids` `[B, T]`; see `hidden`."""
-        logits = F.linear(self.hidden(ids, cache, tap), self.output_weight)
+        logits = F.linear(self.hidden(ids, cache, tap, begins), self.output_weight)
         if tap is not None:
             tap("logits", self.config.num_layers, logits)
         return logits
@@ -152,9 +170,12 @@ class GPT(nn.Module):
     def loss(self, ids: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
         """Mean cross-entropy in nats of `targets` `[B, T]`; those below 0 are not scored.
 
-        `smoothing` (0 to 1) spreads that share of each target over the whole vocabulary.
+        `smoothing` (0 to 1) spreads that share of each target over the whole vocabulary. Where
+        `separate` is set, a document begins behind each token without a target: nobody could
+        foretell which.
         """
-        x = self.hidden(ids).flatten(0, 1)
+        begins = F.pad(targets[:, :-1] < 0, (1, 0), value=True) if self.separate else None
+        x = self.hidden(ids, begins=begins).flatten(0, 1)
         return linear_cross_entropy(x, self.output_weight, targets.flatten(), smoothing)
 
     def expect_epochs(self, epochs: float) -> None:

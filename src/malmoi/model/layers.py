@@ -66,20 +66,25 @@ class NgramEmbedding(nn.Module):
             nn.Embedding(config.ngram_rows, config.d_model) for _ in range(config.ngram_orders)
         )
 
-    def hashes(self, ids: Tensor) -> list[Tensor]:
-        """Row of each table for each token: `ids` `[B, T]`, what precedes column 0 is unknown."""
+    def hashes(self, ids: Tensor, positions: Tensor | None = None) -> list[Tensor]:
+        """Row of each table for each token: `ids` `[B, T]`, what precedes column 0 is unknown.
+
+        With `positions` `[B, T]`, so is what precedes a token at position 0.
+        """
         hashes, mixed = [], ids.long()
         for back in range(1, len(self.tables) + 1):
             previous = F.pad(ids, (back, 0), value=-1)[:, : ids.shape[1]]
+            if positions is not None:
+                previous = previous.masked_fill(positions < back, -1)
             # Multiply-and-shift hashing, modulo 2^64; % of a positive number is never negative.
             mixed = (mixed * 0x1CE4E5B9 + previous + 1) & 0x7FFFFFFFFFFF
             hashes.append(((mixed * 0x133111EB) >> 16) % self.rows)
         return hashes
 
-    def forward(self, ids: Tensor, new: int) -> Tensor:
+    def forward(self, ids: Tensor, new: int, positions: Tensor | None = None) -> Tensor:
         """Sum of the n-gram embeddings of the last `new` columns of `ids`: `[B, new, C]`."""
         total: Tensor | None = None
-        for table, rows in zip(self.tables, self.hashes(ids), strict=True):
+        for table, rows in zip(self.tables, self.hashes(ids, positions), strict=True):
             embedded = table(rows[:, -new:])
             if self.training and self.drop:
                 keep = torch.rand(*embedded.shape[:2], 1, device=ids.device) >= self.drop
@@ -165,7 +170,7 @@ class Attention(nn.Module):
             weights = torch.softmax(q @ k.transpose(-1, -2) * self.scale + context.mask, -1)
             context.tap("attention", self.layer, weights)
             return F.dropout(weights, dropout) @ v
-        if context.causal and q.device.type == "cpu" and not dropout and _fits(q):
+        if context.cache is None and q.device.type == "cpu" and not dropout and _fits(q):
             return ops.causal_attention(q, k, v, context.mask, self.scale)
         mask = None if context.causal else context.mask
         return F.scaled_dot_product_attention(
@@ -204,7 +209,7 @@ class Context:
     def __init__(self, **values: Any) -> None:
         self.positions: Tensor = values["positions"]
         self.mask: Tensor = values["mask"]
-        self.causal: bool = values["causal"]
+        self.causal: bool = values["causal"]  # `mask` hides what comes later, and nothing else
         self.cos: Tensor | None = values.get("cos")
         self.sin: Tensor | None = values.get("sin")
         self.cache: KVCache | None = values.get("cache")
@@ -212,6 +217,16 @@ class Context:
         self.tap: Tap | None = values.get("tap")
         self.first_values: Tensor | None = None
         self._masks: dict[tuple[int, int], Tensor] = {}
+
+    def hide_others(self, begins: Tensor) -> None:
+        """Hide from each token what stands before the place `begins` `[B, T]` of its document.
+
+        Rotary positions stay as they are: only their differences count.
+        """
+        others = torch.arange(begins.shape[1], device=begins.device) < begins[:, :, None]
+        # One mask for each row, made once for all layers.
+        self.mask = self.mask.masked_fill(others.unsqueeze(1), -math.inf)
+        self.causal = False
 
     def causal_mask(self, span: Span, like: Tensor) -> Tensor:
         """What hides from a span's tokens those after them: additive `[T, S]`, made once a pass."""

@@ -86,6 +86,8 @@ class _CausalAttention(Function):
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:
     """Attention with explicit weights: `q, k, v` `[B, H, T, D]`, additive `mask` `[T, T]`.
 
+    The mask may be another one for each row of the batch, `[B, 1, T, T]`.
+
     On the CPU the backward of torch's fused kernel takes several times as long (docs/LOG.md).
     """
     return _CausalAttention.apply(q, k, v, mask, scale)

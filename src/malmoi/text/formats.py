@@ -13,7 +13,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any, BinaryIO
 
-from malmoi.text.encoding import decode_stream
+from malmoi.text.encoding import Notes, decode_stream
 from malmoi.text.json_stream import json_values
 from malmoi.text.records import LONGEST, SAMPLE, Piece, choose, document, take, texts
 
@@ -33,7 +33,13 @@ KINDS = {
 
 
 def documents(
-    raw: BinaryIO, kind: str, name: str, *, field: str | None = None, encoding: str | None = None
+    raw: BinaryIO,
+    kind: str,
+    name: str,
+    *,
+    field: str | None = None,
+    encoding: str | None = None,
+    notes: Notes | None = None,
 ) -> Iterator[Piece]:
     """Read the documents of one file; blank ones are left out.
 
@@ -44,6 +50,8 @@ def documents(
         field: The field or column that holds the text, "a.b" for a nested one; None finds
             `document`, `text`, `content` or the only text there is. Plain text has none.
         encoding: A codec's name; None detects it.
+        notes: None refuses what does not decode; else it is mended and written there, as
+            `decode_stream` says. Parquet has no encoding and leaves them as they are.
 
     Raises:
         ValueError: the file is not what its kind says, or lacks the field; one line that says so.
@@ -52,7 +60,7 @@ def documents(
     if kind == "parquet":
         yield from _parquet(raw, name, field)
         return
-    pieces = decode_stream(raw, encoding, name)
+    pieces = decode_stream(raw, encoding, name, notes=notes)
     if kind == "plain":
         # Lists such as NSMC's ratings.txt are tables: a field that the first line names says so.
         head = next(pieces, "")

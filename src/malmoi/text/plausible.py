@@ -1,8 +1,8 @@
 """How probable a text is in a language: what tells the encodings apart that decode everything.
 
-Characters are judged by themselves where they are many (Hangul, Han, kana), in pairs where
-they are letters of an alphabet. `frequent.py`, the neighbour, has the data; `detect.py` compares
-the encodings by these numbers. `syllables.py` judges Korean far more closely, and nothing else.
+Characters are judged by themselves where they are many (Hangul, Han, kana), in pairs where they
+are letters of an alphabet. `frequent.py`, the neighbour, has the data; `readings.py` compares the
+encodings by these numbers. `syllables.py` judges Korean far more closely, and nothing else.
 """
 
 import math
@@ -21,6 +21,8 @@ RANDOM = -5.5
 """nats of any other byte that means nothing"""
 ANY = "any"
 """the language of texts in Unicode: the best of all of them, character by character"""
+LATIN = frozenset(frequent_latin.WORDS)
+"""languages in Latin letters"""
 _LOST = -14.0  # a byte that does not decode
 _FOREIGN = -13.0  # a letter that the language does not have
 _ASCII = re.compile(r"[\x00-\x7f]")
@@ -28,6 +30,7 @@ _NON_ASCII = re.compile(r"[^\x00-\x7f]+")
 _LETTERS = re.compile(r"[^\W\d_]{2,}")
 _PLAIN_WORDS = re.compile(rb"(?<![a-z\x80-\xff])[a-z]+(?![a-z\x80-\xff])")
 _EDGE = " "
+_KEPT = 50_000  # entries of a table, which noise would let grow for ever
 _WORDS = frequent_latin.WORDS | frequent.WORDS
 
 _SIGNS = dict.fromkeys("’“”", -4.5) | dict.fromkeys("‘…–—«»„·°•\xa0№", -6.0)
@@ -42,13 +45,13 @@ def log_probabilities(text: str, languages: Sequence[str]) -> list[float]:
     """Judge a piece of text, a line of it for instance, in each of several languages.
 
     Args:
-        text: As it was decoded; U+FFFD stands for bytes that were not. What no language composes
-            in code pages (Vietnamese) is best in NFC.
-        languages: ISO 639-1 codes of the words in `frequent.py` and `frequent_latin.py`, or "ko", "zh", "zh-hant", "ja", or `ANY`.
+        text: As it was decoded, in NFC; U+FFFD stands for bytes that were not.
+        languages: Codes of the words in `frequent.py` and `frequent_latin.py`, all of them; or
+            all of "ko", "zh", "zh-hant", "ja" and `ANY`.
 
     Returns:
-        Nats, at most 0. What is printable ASCII counts `ASCII` a character in all of them, so that
-        the rest decides.
+        Nats, for comparing: the probabilities of all texts do not add up to 1. What is printable
+        ASCII counts `ASCII` a character in all languages, so that the rest decides.
 
     """
     if languages[0] not in _WORDS:
@@ -129,7 +132,8 @@ class _Characters(dict[str, float]):
                 nats = max(nats, -4.0)
         else:
             nats = self._rare(char)
-        self[char] = nats
+        if len(self) < _KEPT:
+            self[char] = nats
         return nats
 
     def _rare(self, char: str) -> float:
@@ -162,7 +166,7 @@ class _Pairs(dict[tuple[str, str], float]):
     def __init__(self, language: str) -> None:
         super().__init__()
         self.words = frozenset(_WORDS[language].split())
-        self._latin = language in frequent_latin.WORDS
+        self._latin = language in LATIN
         listed = sorted(self.words)
         self._count = Counter(pair for word in listed for pair in pairwise(f" {word} "))
         self._after = Counter(char for word in listed for char in f" {word}")
@@ -170,7 +174,9 @@ class _Pairs(dict[tuple[str, str], float]):
         self._total = self._single.total()
 
     def __missing__(self, pair: tuple[str, str]) -> float:
-        nats = self[pair] = self._judge(*pair)
+        nats = self._judge(*pair)
+        if len(self) < _KEPT:
+            self[pair] = nats
         return nats
 
     def _judge(self, before: str, char: str) -> float:

@@ -11,12 +11,13 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
-from malmoi.text.plausible import ANY, ASCII, RANDOM, latin_shares, log_probabilities
+from malmoi.text.plausible import ANY, ASCII, LATIN, RANDOM, latin_shares, log_probabilities
 
 Sample = Sequence[tuple[bytes, bool]]
 """pieces of a text, and of each whether it ends with a whole character"""
-Candidates = Mapping[str, tuple[float, tuple[str, ...]]]
+Candidates = dict[str, tuple[float, tuple[str, ...]]]
 """codecs: how likely each is beforehand, and the languages of its texts"""
 
 _WESTERN = ("en", "de", "fr", "es", "pt", "it", "nl", "sv", "da", "fi", "is", "ca")
@@ -69,10 +70,12 @@ _SENSELESS = -12.0
 """nats at least of a piece that makes no sense in a file's encoding, beside its random bytes"""
 _MIXED = -15.0
 """nats of there being such pieces at all"""
+_UNPAIRED = -20.0
+"""nats of two or four bytes that are no character of UTF-16 or UTF-32, which is rare in these"""
 _TEMPER = 2.2
 """evidence is divided by that, since neighbouring letters say much the same (see `Guess`)"""
 _SAFE = re.compile(rb"[\0-\x2f]")
-_PRINTABLE = re.compile(rb"[\t\n\f\r -~]")
+_PRINTABLE = bytes([0x09, 0x0A, 0x0C, 0x0D, *range(0x20, 0x7F)])
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ class Reading:
 def readings(sample: Sample, candidates: Candidates) -> Iterator[Reading]:
     """Judge a sample in several encodings, each in the language that fits best."""
     nothing = [_random(data) for data, _ in sample]
-    shares = latin_shares(b"".join(data for data, _ in sample))
+    latin = any(languages[0] in LATIN for _, languages in candidates.values())
+    shares = latin_shares(b"".join(data for data, _ in sample)) if latin else {}
     for codec, (prior, languages) in candidates.items():
         texts = [_read(data, codec, whole) for data, whole in sample]
         found = [log_probabilities(text, languages) for text in texts]
@@ -112,26 +116,39 @@ def wide_readings(head: bytes, names: Iterable[str], prior: float) -> Iterator[R
     for codec in names:
         text = _read(data, codec, False)
         if text and "\0" not in text:
-            nats = log_probabilities(text, (ANY,))[0] - nothing
+            nats = log_probabilities(text, (ANY,))[0] - nothing + _UNPAIRED * text.count("\ufffd")
             yield Reading(codec, math.log(prior) + nats / _TEMPER, (text,))
 
 
-def weigh(data: bytes, priors: Mapping[str, float]) -> dict[str, float]:
-    """Judge a piece of a file in codecs of any name, by weights as those of readings."""
-    every = MULTIBYTE | PAGES
-    candidates = {}
-    for codec, prior in priors.items():
-        name = codecs.lookup(codec).name
-        languages = every.get(codec) or every.get(name) or every.get(_SAME.get(name, ""))
-        candidates[codec] = prior, languages[1] if languages else (ANY,)
-    found = readings(sample_of(data, SMALL, True), candidates)
+def weigh(data: bytes, priors: Mapping[str, float], budget: int = SMALL) -> dict[str, float]:
+    """Judge a part of a file in codecs of any name.
+
+    Args:
+        data: The part; at least one byte of it is not ASCII.
+        priors: The codecs, and how likely each is beforehand.
+        budget: About how many bytes are judged.
+
+    Returns:
+        Weights, as those of readings.
+
+    """
+    candidates = {codec: (prior, _languages(codec)) for codec, prior in priors.items()}
+    found = readings(sample_of(data, budget, True), candidates)
     return {reading.codec: reading.weight for reading in found}
+
+
+@cache
+def _languages(codec: str) -> tuple[str, ...]:
+    every = MULTIBYTE | PAGES
+    name = codecs.lookup(codec).name
+    known = every.get(codec) or every.get(name) or every.get(_SAME.get(name, ""))
+    return known[1] if known else (ANY,)
 
 
 def plainly_korean(found: Iterable[Reading], sample: Sample) -> bool:
     """Whether no code page can do better; the pages are many, and most files end here."""
     best = max(found, key=lambda reading: reading.weight)
-    letters = sum(len(data) - len(_PRINTABLE.findall(data)) for data, _ in sample)
+    letters = sum(len(data.translate(None, _PRINTABLE)) for data, _ in sample)
     return best.codec == "cp949" and best.weight * _TEMPER > max(100.0, 1.8 * letters)
 
 
@@ -144,7 +161,8 @@ def sample_of(head: bytes, budget: int, complete: bool) -> Sample:
         complete: Whether it ends with a whole character.
 
     """
-    pieces = [piece for piece in _pieces(head, complete) if not piece[0].isascii()]
+    # A line that comes again and again proves no more than once.
+    pieces = list(dict.fromkeys(p for p in _pieces(head, complete) if not p[0].isascii()))
     size = sum(len(piece) for piece, _ in pieces)
     return pieces[:: max(1, round(size / budget))]
 
@@ -174,13 +192,16 @@ def _pieces(head: bytes, complete: bool) -> Iterator[tuple[bytes, bool]]:
 
 def _random(data: bytes) -> float:
     """Nats of bytes that mean nothing, but are printable where they are ASCII."""
-    printable = len(_PRINTABLE.findall(data))
-    return ASCII * printable + RANDOM * (len(data) - printable)
+    odd = len(data.translate(None, _PRINTABLE))
+    return ASCII * (len(data) - odd) + RANDOM * odd
 
 
 def _read(data: bytes, codec: str, whole: bool) -> str:
     """Decode what decodes, in NFC; U+FFFD for what does not."""
-    text = codecs.getincrementaldecoder(codec)("replace").decode(data, whole)
+    if whole:
+        text = data.decode(codec, "replace")
+    else:
+        text = codecs.getincrementaldecoder(codec)("replace").decode(data)
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
