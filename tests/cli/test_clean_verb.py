@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import unicodedata
 import zipfile
 from pathlib import Path
@@ -169,8 +170,8 @@ def test_a_folder_of_rubbish(tmp_path: Path) -> None:
     assert len(problems["broken.jsonl"]) == 3
     assert report["dropped"]["unreadable"] == 3
     out = "\n".join(texts(tmp_path / "out"))
-    for tale in (*TALES[:6], TALES[30], TALES[35]):
-        assert tale.split("\n")[0] in out
+    for number in (*range(6), 30, 35):
+        assert TALES[number].split("\n")[0] in out, (number, report)
     said = malmoi("clean", folder, "--out", tmp_path / "again", "--workers", 1, code=1)
     assert "loop.txt" in said.stderr
     assert said.stdout.splitlines()[0].startswith(f"{report['documents']['read']:,} documents")
@@ -178,13 +179,14 @@ def test_a_folder_of_rubbish(tmp_path: Path) -> None:
 
 def test_a_file_that_grows_while_it_is_read(tmp_path: Path) -> None:
     path, over = tmp_path / "log.txt", threading.Event()
-    path.write_text("\n".join(story.text for story in stories(5000, seed=6)), "utf-8")
+    path.write_text("\n".join(story.text for story in stories(1000, seed=6)), "utf-8")
 
     def grow() -> None:
         with open(path, "a", encoding="utf-8") as file:
             while not over.is_set():
-                file.write("\n".join(TALES))
+                file.write("a line\n")
                 file.flush()
+                time.sleep(0.001)
 
     writer = threading.Thread(target=grow)
     writer.start()

@@ -202,12 +202,12 @@ def _clean(args: Args, steps: Any, folder: Path, progress: Any) -> dict[str, Any
             lines = count_lines(Reader(args.field, args.encoding, hear).batches(sources), steps)
             progress.label, done = "cleaning", 0
         batches = reader.batches(sources)
-        for batch, (cleaned, problems) in _work(batches, steps, lines, args.workers):
+        for batch, (cleaned, parsed) in _work(batches, steps, lines, args.workers):
             gatherer.take(cleaned, batch.file)
-            if problems:
-                gatherer.drop(batch.file, "unreadable", len(problems))
+            gatherer.drop(batch.file, "unreadable", len(parsed.dropped))
+            if parsed.dropped or parsed.mended:
                 file = next(one for one in reversed(reader.files) if one.name == batch.file)
-                file.problems += problems
+                file.problems += [*parsed.dropped, *parsed.mended]
     progress.label = "dealing out" if split else "writing"
     gatherer.finish()
     return _report(gatherer, reader, names)

@@ -13,7 +13,7 @@ import numpy as np
 from malmoi.text import mojibake, near, personal, quality, rules
 from malmoi.text.boilerplate import LineCounts, strip
 from malmoi.text.duplicates import digest, paragraphs
-from malmoi.text.intake import Batch, parse
+from malmoi.text.intake import Batch, Parsed, parse
 
 SAMPLES = 3
 """of each step, before and after"""
@@ -162,10 +162,11 @@ def prepare(lines: LineCounts | None) -> None:
     _lines[:] = [] if lines is None else [lines]
 
 
-def work(batch: Batch, steps: Steps) -> tuple[Cleaned, list[str]]:
-    """A batch from the reader, taken apart and cleaned; and its records that could not be read."""
+def work(batch: Batch, steps: Steps) -> tuple[Cleaned, Parsed]:
+    """A batch from the reader, taken apart and cleaned; and what could not be read of it."""
     parsed = parse(batch)
-    return clean(parsed.documents, steps, next(iter(_lines), None)), parsed.problems
+    cleaned = clean(parsed.documents, steps, next(iter(_lines), None))
+    return cleaned, replace(parsed, documents=[])  # which need not travel back
 
 
 def count_lines(batches: Iterable[Batch], steps: Steps) -> LineCounts:

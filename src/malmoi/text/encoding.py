@@ -37,9 +37,9 @@ def decode_stream(
 ) -> Iterator[str]:
     r"""Decode a binary stream piece by piece, in flat memory.
 
-    A piece is about a megabyte of NFC text, cut after a line end, or where there is none at a
-    place that normalization does not reach across. The byte order mark is gone, "\r\n" and a
-    lone "\r" are "\n". No piece is empty; an empty stream has no pieces.
+    A piece is about a megabyte of text, in NFC if there are no notes, cut after a line end, or
+    where there is none at a place that normalization does not reach across. The byte order mark
+    is gone, "\r\n" and a lone "\r" are "\n". No piece is empty; an empty stream has no pieces.
 
     Args:
         raw: What to read, from where it stands; it is not closed.
@@ -61,10 +61,10 @@ def decode_stream(
         if not cut and len(text) > _LONGEST_PIECE:
             cut = len(text)  # megabytes of combining marks and nothing else: no text is hurt
         if cut:
-            yield nfc(text[:cut])
+            yield nfc(text[:cut]) if notes is None else text[:cut]
         carry = text[cut:]
     if carry:
-        yield nfc(carry)
+        yield nfc(carry) if notes is None else carry
 
 
 def nfc(text: str) -> str:

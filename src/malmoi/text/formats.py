@@ -51,14 +51,16 @@ def documents(
             `document`, `text`, `content` or the only text there is. Plain text has none.
         encoding: A codec's name; None detects it.
         notes: None refuses what does not decode; else it is mended and written there, as
-            `decode_stream` says. Parquet has no encoding and leaves them as they are.
+            `decode_stream` says, and texts are not brought into NFC: that is left to `rules.py`,
+            which counts it. Parquet has no encoding and leaves them as they are.
 
     Raises:
         ValueError: the file is not what its kind says, or lacks the field; one line that says so.
 
     """
+    normal = notes is None
     if kind == "parquet":
-        yield from _parquet(raw, name, field)
+        yield from _parquet(raw, name, field, normal)
         return
     pieces = decode_stream(raw, encoding, name, notes=notes)
     if kind == "plain":
@@ -71,11 +73,11 @@ def documents(
         case "plain":
             yield from _plain(pieces, name)
         case "csv" | "tsv":
-            yield from _table(pieces, name, field, "\t" if kind == "tsv" else None)
+            yield from _table(pieces, name, field, "\t" if kind == "tsv" else None, normal)
         case "json":
-            yield from texts(json_values(pieces, name), field, name)
+            yield from texts(json_values(pieces, name), field, name, normal)
         case "jsonl":
-            yield from texts(_json_lines(pieces, name), field, name)
+            yield from texts(_json_lines(pieces, name), field, name, normal)
         case _:
             raise AssertionError(f"no such kind: {kind}")
 
@@ -121,7 +123,7 @@ def _json_lines(pieces: Iterable[str], name: str) -> Iterator[tuple[int, Any]]:
 
 
 def _table(
-    pieces: Iterable[str], name: str, field: str | None, delimiter: str | None
+    pieces: Iterable[str], name: str, field: str | None, delimiter: str | None, normal: bool
 ) -> Iterator[Piece]:
     """CSV with a header; `delimiter` None takes the likeliest of comma, tab and semicolon."""
     numbered = _lines(pieces, name)
@@ -158,20 +160,28 @@ def _table(
     every = rows()
     header = [cell.strip() for cell in next(every, (0, []))[1]]
     sample: list[tuple[int, list[str]]] = []
-    for numbered_row in every:
-        sample.append(numbered_row)
-        if len(sample) == SAMPLE:
-            break
+    broken: ValueError | None = None
+    try:
+        for numbered_row in every:
+            sample.append(numbered_row)
+            if len(sample) == SAMPLE:
+                break
+    except ValueError as error:  # not before the rows that came first
+        broken = error
     kinds = dict.fromkeys(header, "null")
     for key, cell in chain.from_iterable(zip(header, row, strict=False) for _, row in sample):
         if cell.strip() and kinds[key] != "text":
             kinds[key] = "digits" if _is_number(cell) else "text"
+    if not sample and broken is not None:
+        raise broken
     if not sample:
         return
     column = header.index(choose(kinds, field, name))
     for line, row in chain(sample, every):
         if column < len(row):
-            yield from document(row[column], f"{name}:{line}")
+            yield from document(row[column], f"{name}:{line}", normal)
+    if broken is not None:
+        raise broken
 
 
 def _is_number(cell: str) -> bool:
@@ -181,7 +191,7 @@ def _is_number(cell: str) -> bool:
     return False
 
 
-def _parquet(raw: BinaryIO, name: str, field: str | None) -> Iterator[Piece]:
+def _parquet(raw: BinaryIO, name: str, field: str | None, normal: bool) -> Iterator[Piece]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -198,7 +208,7 @@ def _parquet(raw: BinaryIO, name: str, field: str | None) -> Iterator[Piece]:
             for batch in file.iter_batches(batch_size=256, columns=[root], use_threads=False):
                 for value in batch.column(root).to_pylist():
                     number += 1
-                    yield from take({root: value}, path, f"{name}:{number}")
+                    yield from take({root: value}, path, f"{name}:{number}", normal)
     except pa.ArrowException as error:
         raise ValueError(f"{name}: not readable as Parquet: {_first_line(error)}") from None
 

@@ -118,6 +118,8 @@ class Gatherer:
 
     def drop(self, file: str, reason: str, documents: int = 1) -> None:
         """Documents of a file that could not be read."""
+        if not documents:
+            return
         for one in (self.files.setdefault(file, Count()), self.total):
             one.read += documents
             one.dropped[reason] += documents

@@ -6,21 +6,24 @@ JSON lines, which large corpora are in, are only cut into blocks; `parse` takes 
 cores, since that is most of the work there is.
 """
 
+import io
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
-from malmoi.text.encoding import decode_stream, detect
+from malmoi.text.encoding import Notes, decode_stream, guess
 from malmoi.text.formats import KINDS
 from malmoi.text.records import SAMPLE, Piece, choose, collect
-from malmoi.text.sources import as_it_is, format_extension, opened, read
+from malmoi.text.sources import as_it_is, format_extension, opened, read, read_file
 
 BATCH = 1 << 20
 """characters of documents, or bytes of JSON lines, that make a batch"""
 LONGEST = 1 << 28
 """bytes of a line of JSON"""
+UNREADABLE = (ValueError, OSError, EOFError)
+"""what reading a file may raise"""
 _UTF8 = ("utf-8", "utf-8-sig")
 
 
@@ -33,6 +36,21 @@ class Intake:
     confidence: float | None = None
     problems: list[str] = field(default_factory=list)
     """a line each"""
+
+    def decoded(self, notes: Notes) -> None:
+        """Note in which encodings it was; a file with bytes in none is a problem."""
+        if not notes.codec:
+            return
+        self.encoding, self.confidence = notes.codec, round(notes.confidence, 4)
+        others = {codec: n for codec, n in notes.lines.most_common() if codec != notes.codec}
+        if others:
+            self.encoding += "".join(f" + {codec} ({n:,} lines)" for codec, n in others.items())
+        if notes.lost:
+            lines = ", ".join(f"{line:,}" for line in notes.places)
+            self.problem(
+                f"{notes.lost:,} byte(s) are in no encoding, U+FFFD stands for them; first in line "
+                f"{lines}"
+            )
 
     def problem(self, text: str) -> None:
         """Note what could not be read."""
@@ -64,8 +82,10 @@ class Parsed:
     """What was in a batch."""
 
     documents: list[tuple[str, str]]
-    problems: list[str]
+    dropped: list[str]
     """a line each, of a record that could not be read"""
+    mended: list[str]
+    """likewise of one that was read, but not as it was meant"""
 
 
 Batch = Texts | Lines
@@ -139,7 +159,7 @@ class Reader:
                 for batch in self._file(intake):
                     some = True
                     yield batch
-            except (ValueError, OSError, EOFError) as error:
+            except UNREADABLE as error:
                 what = " ".join(str(error).split()) or type(error).__name__
                 intake.problem(what + ("; what came before it was read" if some else ""))
             else:
@@ -154,25 +174,39 @@ class Reader:
                 yield from self._json_lines(intake, as_it_is(raw))
             return
         batch: list[tuple[str, str]] = []
-        held = 0
-        for text, source in _documents(read((name,), field=self.field, encoding=self.encoding)):
-            batch.append((text, source))
-            held += len(text)
-            if held >= BATCH:
-                self.on_bytes(held)
-                yield Texts(name, batch)
-                batch, held = [], 0
+        held, notes = 0, Notes()
+        if local:
+            pieces = read_file(name, name, self.field, self.encoding, notes)
+        else:
+            pieces = read((name,), field=self.field, encoding=self.encoding)
+        broken: Exception | None = None
+        try:
+            for text, source in _documents(pieces):
+                batch.append((text, source))
+                held += len(text)
+                if held >= BATCH:
+                    self.on_bytes(held)
+                    yield Texts(name, batch)
+                    batch, held = [], 0
+        except UNREADABLE as error:  # not before what came first
+            broken = error
         if batch:
             yield Texts(name, batch)
+        intake.decoded(notes)
+        if broken is not None:
+            raise broken
 
     def _json_lines(self, intake: Intake, raw: BinaryIO) -> Iterator[Batch]:
         data = raw.read(BATCH)
         if not data:
             return
-        codec = self.encoding or detect(data, complete=len(data) < BATCH)
+        guessed = guess(data, complete=len(data) < BATCH)
+        codec, notes = self.encoding or guessed.codec, Notes()
         intake.encoding = codec
+        intake.confidence = 1.0 if self.encoding else round(guessed.confidence, 4)
         if codec.lower().replace("_", "-") not in (*_UTF8, "ascii"):
-            pieces = decode_stream(_Joined(data, raw), codec, intake.name)  # type: ignore[arg-type]
+            joined = cast(BinaryIO, _Joined(data, raw))
+            pieces = decode_stream(joined, self.encoding, intake.name, notes=notes)
             blocks: Iterator[bytes] = (piece.encode("utf-8", "surrogatepass") for piece in pieces)
         else:
             blocks = _blocks(data.removeprefix(b"\xef\xbb\xbf"), raw)
@@ -196,6 +230,7 @@ class Reader:
             if not known:
                 path = self._field_of(carry, intake.name)
             yield Lines(intake.name, carry, number, path)
+        intake.decoded(notes)
 
     def _field_of(self, data: bytes, name: str) -> str | None:
         kinds: dict[str, str] = {}
@@ -212,9 +247,10 @@ class Reader:
 def parse(batch: Batch) -> Parsed:
     """The documents of a batch, and its records that are none."""
     if isinstance(batch, Texts):
-        return Parsed(batch.documents, [])
+        return Parsed(batch.documents, [], [])
     found: list[tuple[str, str]] = []
     problems: list[str] = []
+    mended: list[str] = []
     number = batch.first - 1
     for line in batch.data.split(b"\n"):
         number += 1
@@ -222,11 +258,7 @@ def parse(batch: Batch) -> Parsed:
             continue
         source = f"{batch.file}:{number}"
         try:
-            record = json.loads(line.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            byte = f"byte {error.start + 1} of the line (0x{line[error.start]:02x})"
-            problems.append(f"line {number}: {byte} is not UTF-8")
-            continue
+            record = json.loads(_decoded(line, number, mended))
         except json.JSONDecodeError as error:
             problems.append(f"line {number}: malformed JSON: {error.msg} at column {error.colno}")
             continue
@@ -238,7 +270,19 @@ def parse(batch: Batch) -> Parsed:
             where = f"the field {batch.path!r}" if batch.path else "the record"
             problems.append(f"line {number}: no text in {where}")
         found += [(text, source) for text in texts]
-    return Parsed(found, problems)
+    return Parsed(found, problems, mended)
+
+
+def _decoded(line: bytes, number: int, mended: list[str]) -> str:
+    """A line of a UTF-8 file, which may be in another encoding by itself."""
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        notes = Notes()
+        text = "".join(decode_stream(io.BytesIO(line), None, f"line {number}", notes=notes))
+        if notes.lost:
+            mended.append(f"line {number}: {notes.lost} byte(s) in no encoding, U+FFFD for them")
+        return text
 
 
 def _texts_at(value: Any, path: str | None) -> Iterator[str]:
@@ -262,14 +306,20 @@ def _documents(pieces: Iterator[Piece]) -> Iterator[tuple[str, str]]:
     """Texts with their sources; one longer than a batch comes as several, cut at line ends."""
     held: list[str] = []
     size, part, source = 0, 1, ""
-    for piece in pieces:
-        if held and (piece.first or size + len(piece.text) > BATCH):
-            yield "".join(held), source if part == 1 else f"{source}#{part}"
-            held, size, part = [], 0, 1 if piece.first else part + 1
-        held.append(piece.text)
-        size, source = size + len(piece.text), piece.source
+    broken: Exception | None = None
+    try:
+        for piece in pieces:
+            if held and (piece.first or size + len(piece.text) > BATCH):
+                yield "".join(held), source if part == 1 else f"{source}#{part}"
+                held, size, part = [], 0, 1 if piece.first else part + 1
+            held.append(piece.text)
+            size, source = size + len(piece.text), piece.source
+    except UNREADABLE as error:
+        broken = error
     if held:
         yield "".join(held), source if part == 1 else f"{source}#{part}"
+    if broken is not None:
+        raise broken
 
 
 def _blocks(first: bytes, raw: Any) -> Iterator[bytes]:

@@ -32,8 +32,8 @@ class Piece:
     source: str
 
 
-def document(text: str, source: str) -> Iterator[Piece]:
-    """Make one record's text a piece: NFC, "\\n" line ends; nothing if it is blank."""
+def document(text: str, source: str, normal: bool = True) -> Iterator[Piece]:
+    """Make one record's text a piece: NFC if `normal`, "\\n" line ends; nothing if it is blank."""
     if not text.isascii():
         try:
             text.encode()
@@ -42,10 +42,12 @@ def document(text: str, source: str) -> Iterator[Piece]:
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if text and not text.isspace():
-        yield Piece(nfc(text), True, source)
+        yield Piece(nfc(text) if normal else text, True, source)
 
 
-def texts(records: Iterable[tuple[int, Any]], field: str | None, name: str) -> Iterator[Piece]:
+def texts(
+    records: Iterable[tuple[int, Any]], field: str | None, name: str, normal: bool = True
+) -> Iterator[Piece]:
     """Take the text out of numbered records: objects, or bare strings.
 
     A list of texts in the field is a document each. A record without the field is left out.
@@ -70,18 +72,18 @@ def texts(records: Iterable[tuple[int, Any]], field: str | None, name: str) -> I
     path = choose(kinds, field, name) if any(isinstance(r, dict) for _, r in sample) else None
     for number, record in chain(sample, records):
         if isinstance(record, str):
-            yield from document(record, f"{name}:{number}")
+            yield from document(record, f"{name}:{number}", normal)
         elif isinstance(record, dict):
             if path is None:  # strings first, an object later
                 collect(record, "", kinds)
                 path = choose(kinds, field, name)
-            yield from take(record, path, f"{name}:{number}")
+            yield from take(record, path, f"{name}:{number}", normal)
         else:
             what = _kind_of(record)
             raise ValueError(f"{name}:{number}: expected an object or a string, found {what}")
 
 
-def take(value: Any, path: str, source: str) -> Iterator[Piece]:
+def take(value: Any, path: str, source: str, normal: bool = True) -> Iterator[Piece]:
     """Take the texts at a path of a record, through lists; nothing where the path leads nowhere.
 
     Raises:
@@ -90,15 +92,15 @@ def take(value: Any, path: str, source: str) -> Iterator[Piece]:
     """
     if isinstance(value, list):
         for item in value:
-            yield from take(item, path, source)
+            yield from take(item, path, source, normal)
     elif isinstance(value, str) and not path:
-        yield from document(value, source)
+        yield from document(value, source, normal)
     elif isinstance(value, dict) and path in value:
-        yield from take(value[path], "", source)
+        yield from take(value[path], "", source, normal)
     elif isinstance(value, dict) and path:
         key, _, rest = path.partition(".")
         if rest and key in value:
-            yield from take(value[key], rest, source)
+            yield from take(value[key], rest, source, normal)
     elif value is not None and not path:
         raise ValueError(f"{source}: the field is {_kind_of(value)}, not text")
 

@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from malmoi.text.encoding import check_encoding
+from malmoi.text.encoding import Notes, check_encoding
 from malmoi.text.formats import KINDS, documents
 from malmoi.text.records import Piece, document, texts
 
@@ -96,7 +96,7 @@ def _readers(source: str) -> list[_Reader]:
     if scheme := re.match(r"[a-z][a-z0-9+.-]+://", source):
         known = "https://, http:// and hf://"
         raise ValueError(f"{source}: cannot read {scheme[0]} addresses, only {known}")
-    return [partial(_file, path, path) for path in _paths(source)]
+    return [partial(read_file, path, path) for path in _paths(source)]
 
 
 def local_files(source: str) -> list[str]:
@@ -164,7 +164,10 @@ def format_extension(name: str) -> str:
     return os.path.splitext(stem)[1] if extension in _COMPRESSED else extension
 
 
-def _file(path: str, name: str, field: str | None, encoding: str | None) -> Iterator[Piece]:
+def read_file(
+    path: str, name: str, field: str | None, encoding: str | None, notes: Notes | None = None
+) -> Iterator[Piece]:
+    """The documents of a file; `notes` as in `documents`."""
     try:
         with opened(path) as raw:
             magic = raw.read(4)
@@ -173,7 +176,7 @@ def _file(path: str, name: str, field: str | None, encoding: str | None) -> Iter
         kind = "parquet" if magic == b"PAR1" else KINDS.get(format_extension(path), "plain")
         with opened(path, seekable=kind == "parquet") as raw:
             bounded = raw if kind == "parquet" else as_it_is(raw)
-            yield from documents(bounded, kind, name, field=field, encoding=encoding)
+            yield from documents(bounded, kind, name, field=field, encoding=encoding, notes=notes)
     except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise ValueError(f"{name}: {error.strerror}") from None
@@ -266,7 +269,7 @@ def downloaded(sources: Sequence[str]) -> Iterator[list[str]]:
 
 def _web(url: str, field: str | None, encoding: str | None) -> Iterator[Piece]:
     with tempfile.TemporaryDirectory(prefix="malmoi-") as folder:
-        yield from _file(str(_fetch(url, Path(folder))), url, field, encoding)
+        yield from read_file(str(_fetch(url, Path(folder))), url, field, encoding)
 
 
 def _fetch(url: str, folder: Path) -> Path:
