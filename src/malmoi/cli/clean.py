@@ -171,6 +171,7 @@ def _settings(args: Args, language: Language) -> Any:
         mojibake="mojibake" not in args.without and (not args.only or "mojibake" in args.only),
         personal=kinds, language=language, filters=args.filters,
         near=bool(args.near) or args.split is not None, paragraphs=args.paragraphs,
+        lines=not args.paragraphs and (args.format == "jsonl" or args.split is not None),
     )  # fmt: skip
 
 

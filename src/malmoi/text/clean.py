@@ -11,12 +11,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from malmoi.text import mojibake, near, personal, quality, rules
+from malmoi.text.batches import Batch, Parsed, parse
 from malmoi.text.boilerplate import LineCounts, strip
 from malmoi.text.duplicates import digest, paragraphs
-from malmoi.text.intake import Batch, Parsed, parse
+from malmoi.text.writer import json_line
 
 SAMPLES = 3
 """of each step, before and after"""
+_SAMPLE = 80  # characters
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Steps:
     """whether signatures are wanted"""
     paragraphs: bool = False
     """whether those of paragraphs are wanted as well"""
+    lines: bool = False
+    """whether documents come back as lines of JSON, ready to be written, and not as texts"""
 
 
 @dataclass
@@ -71,6 +75,10 @@ class Document:
     digest: bytes = b""
     paragraphs: list[tuple[int, int]] = field(default_factory=list)
     """where the longer ones begin and end, where they are compared"""
+    line: bytes = b""
+    """of JSON; then `text` is only the beginning of it"""
+    size: int = 0
+    """bytes of the text in UTF-8, where there is a line"""
 
 
 @dataclass
@@ -117,7 +125,17 @@ def clean(
             some += [document.text[begin:end] for begin, end in document.paragraphs]
     none = np.empty((0, near.PLACES), np.uint8)
     whole = near.signatures(document.text for document in kept) if steps.near else none
+    if steps.lines:
+        for document in done:
+            _to_line(document)
     return Cleaned(done, whole, near.signatures(some) if some else none, tallies)
+
+
+def _to_line(document: Document) -> None:
+    if document.dropped is None:
+        document.size = len(document.text.encode("utf-8", "replace"))
+        document.line = json_line(document.text, document.source)
+    document.text = document.text[: 2 * _SAMPLE]
 
 
 def _mend(text: str, steps: Steps, tallies: dict[str, Tally], lines: LineCounts | None) -> str:
@@ -150,7 +168,7 @@ def _mend(text: str, steps: Steps, tallies: dict[str, Tally], lines: LineCounts 
 def _short(text: str) -> str:
     """The beginning of a text, for a sample."""
     line = " ".join(text[:400].split())
-    return line[:80] + ("…" if len(line) > 80 else "")
+    return line[:_SAMPLE] + ("…" if len(line) > _SAMPLE else "")
 
 
 _lines: list[LineCounts] = []

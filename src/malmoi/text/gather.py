@@ -113,7 +113,10 @@ class Gatherer:
                 else:
                     one.dropped[document.dropped] += 1
             if document.dropped is None or (self._groups and document.dropped == NEAR):
-                self._writer.add(document.text, document.source)
+                if document.line:
+                    self._writer.add_line(document.line, document.size)
+                else:
+                    self._writer.add(document.text, document.source)
                 self._held_near.append(document.dropped is not None)
 
     def drop(self, file: str, reason: str, documents: int = 1) -> None:

@@ -12,8 +12,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import orjson
+
 Format = Literal["jsonl", "parquet"]
-_ROWS = 4 << 20  # characters of a row group of Parquet
+_ROWS = 4 << 20  # bytes of text that are written at once; a row group of Parquet
+
+
+def json_line(text: str, source: str) -> bytes:
+    """A document as a line of JSON with its end."""
+    record = {"text": text, "source": source}
+    try:
+        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # half a surrogate pair, which JSON can only spell
+        return (json.dumps(record) + "\n").encode("ascii")
 
 
 class ShardWriter:
@@ -33,19 +44,30 @@ class ShardWriter:
         self.documents = self.bytes = 0
         self._held = 0  # bytes in the shard at hand
         self._file: Any = None
-        self._rows: list[tuple[str, str]] = []
-        self._waiting = 0  # characters in them
+        self._rows: list[Any] = []  # lines of JSON, or pairs for Parquet
+        self._waiting = 0  # bytes of text in them
 
     def add(self, text: str, source: str) -> None:
         """Write a document and where it came from."""
+        size = len(text.encode("utf-8", "replace"))
+        if self.kind == "jsonl":
+            self.add_line(json_line(text, source), size)
+        else:
+            self._add((text, source), size)
+
+    def add_line(self, line: bytes, size: int) -> None:
+        """Write a document that is a line of JSON already, of `size` bytes of text."""
+        assert self.kind == "jsonl"
+        self._add(line, size)
+
+    def _add(self, row: bytes | tuple[str, str], size: int) -> None:
         if self._file is None:
             self._open()
-        size = len(text.encode("utf-8"))
         self.documents += 1
         self.bytes += size
         self._held += size
-        self._rows.append((text, source))
-        self._waiting += len(text)
+        self._rows.append(row)
+        self._waiting += size
         if self._waiting > _ROWS:
             self._flush()
         if self._held >= self.most:
@@ -77,11 +99,7 @@ class ShardWriter:
         if not self._rows:
             return
         if self.kind == "jsonl":
-            lines = (
-                json.dumps({"text": text, "source": source}, ensure_ascii=False)
-                for text, source in self._rows
-            )
-            self._file.write(("\n".join(lines) + "\n").encode("utf-8"))
+            self._file.write(b"".join(self._rows))
         else:
             import pyarrow as pa
 
