@@ -23,6 +23,7 @@ from typing import Any  # noqa: E402
 VERBS = {
     "demo": "train on the built-in stories for three minutes and hear the model speak",
     "clean": "make text right: encodings, damage, duplicates; and tell what was done",
+    "tokenizer": "train a tokenizer, or compare several on your text",
     "plan": "what a run would take: parameters, memory, speed, time",
     "train": "text in, a trained model out",
     "evaluate": "loss, perplexity, bits per byte, beside their floors",

@@ -1,7 +1,6 @@
 """Which single characters become tokens, and how large a vocabulary is without a wish."""
 
 from collections import Counter
-from collections.abc import Iterable
 
 from malmoi.tokenizer.load import SPECIALS
 from malmoi.tokenizer.pieces import byte_level_alphabet
@@ -14,20 +13,6 @@ _MAX_DEFAULT = 32_000
 _MAX_WORDS = 30_000
 # SentencePiece's coverage for rich alphabets: characters beyond it go by bytes.
 _COVERAGE = 0.9995
-
-
-def count_characters(counted: Iterable[tuple[str, int]]) -> Counter[str]:
-    """Characters of (text, how often) pairs. Raises ValueError where there are none."""
-    chars: Counter[str] = Counter()
-    for text, count in counted:
-        if count == 1:
-            chars.update(text)
-        else:
-            for char in text:
-                chars[char] += count
-    if not chars:
-        raise ValueError("there is no text to train a tokenizer on")
-    return chars
 
 
 def choose_alphabet(

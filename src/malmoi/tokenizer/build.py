@@ -1,18 +1,20 @@
-"""Builders of the kinds: each makes the library's tokenizer out of text or counts."""
+"""Builders of the kinds: each makes the library's tokenizer out of counted words."""
 
-import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
-from operator import itemgetter
 
 import tokenizers
-from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, decoders, models, pre_tokenizers
 
+from malmoi.tokenizer.counts import Words
 from malmoi.tokenizer.load import SPECIALS
+from malmoi.tokenizer.merges import learn_merges
 from malmoi.tokenizer.pattern import PATTERN
 from malmoi.tokenizer.pieces import byte_level_alphabet
+from malmoi.tokenizer.spell import spell, spell_bytes
 from malmoi.tokenizer.unigram import train_pieces
+
+_MAX_UNIGRAM = 1_000_000  # words; its trainer looks at fewer still, but after they were cut
 
 # --- char and word: a BPE model without merges, which goes by characters
 
@@ -22,24 +24,16 @@ def build_char(alphabet: list[str], fallback: bool) -> tokenizers.Tokenizer:
     return _bpe_backend([*SPECIALS.values(), *alphabet], [], fallback, pattern=False)
 
 
-def count_words(parts: Iterable[str]) -> Counter[str]:
-    """Words as `PATTERN` cuts them, and how often each occurs."""
-    split = _split()
-    words: Counter[str] = Counter()
-    for part in parts:
-        words.update(map(itemgetter(0), split.pre_tokenize_str(part)))
-    return words
-
-
 def build_word(
-    words: Counter[str], alphabet: list[str], size: int, min_frequency: int, fallback: bool
+    words: Words, alphabet: list[str], size: int, min_frequency: int, fallback: bool
 ) -> tokenizers.Tokenizer:
     """The most frequent words whole, behind the alphabet."""
     known = set(alphabet)
     frequent = [
-        word for word, count in words.items() if count >= min_frequency and word not in known
+        word
+        for word, count in words.most_common(size + len(alphabet))
+        if count >= min_frequency and word not in known
     ]
-    frequent.sort(key=lambda word: (-words[word], word))
     vocab = [*SPECIALS.values(), *alphabet]
     return _bpe_backend(
         [*vocab, *frequent[: max(0, size - len(vocab))]], [], fallback, whole_words=True
@@ -50,47 +44,25 @@ def build_word(
 
 
 def train_bpe(
-    parts: Iterable[str],
-    chars: Counter[str],
-    alphabet: list[str],
-    size: int,
-    min_frequency: int,
-    fallback: bool,
+    words: Words, alphabet: list[str], size: int, min_frequency: int, fallback: bool
 ) -> tokenizers.Tokenizer:
-    """Merges over the alphabet."""
+    """Merges over the alphabet; a pair is not learnt across a character that goes by bytes."""
     letters = [token for token in alphabet if len(token) == 1]
     bytes_ = [token for token in alphabet if len(token) > 1]
-    # A pair must not be learnt across a character that goes by bytes: the text is cut there.
-    cut_out = _cut_at(set(chars) - set(letters))
-    trained = tokenizers.Tokenizer(models.BPE())
-    trained.pre_tokenizer = _split()
-    trainer = trainers.BpeTrainer(
-        vocab_size=size - len(SPECIALS) - len(bytes_),
-        min_frequency=min_frequency,
-        initial_alphabet=letters,
-        limit_alphabet=len(letters),
-        show_progress=False,
-    )
-    trained.train_from_iterator((piece for part in parts for piece in cut_out(part)), trainer)
-    tokens, merges = _learnt(trained)
+    wanted = size - len(SPECIALS) - len(bytes_)
+    tokens, merges = learn_merges(spell(words, letters), letters, wanted, min_frequency)
     return _bpe_backend([*SPECIALS.values(), *bytes_, *tokens], merges, fallback)
 
 
-def train_bytebpe(parts: Iterable[str], size: int, min_frequency: int) -> tokenizers.Tokenizer:
+def train_bytebpe(words: Words, size: int, min_frequency: int) -> tokenizers.Tokenizer:
     """GPT-2's: merges over bytes, its pattern, its names of bytes."""
-    trained = tokenizers.Tokenizer(models.BPE())
-    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=size - len(SPECIALS),
-        min_frequency=min_frequency,
-        initial_alphabet=sorted(byte_level_alphabet()),
-        show_progress=False,
-    )
-    trained.train_from_iterator(parts, trainer)
-    tokens, merges = _learnt(trained)
+    byte_of = byte_level_alphabet()
+    letters = sorted(byte_of)
+    corpus = spell_bytes(words, [byte_of[letter] for letter in letters])
+    tokens, merges = learn_merges(corpus, letters, size - len(SPECIALS), min_frequency)
     ids = {token: index for index, token in enumerate([*SPECIALS.values(), *tokens])}
     backend = tokenizers.Tokenizer(models.BPE(vocab=ids, merges=merges))
-    backend.pre_tokenizer = trained.pre_tokenizer
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     return backend
 
@@ -99,17 +71,16 @@ def train_bytebpe(parts: Iterable[str], size: int, min_frequency: int) -> tokeni
 
 
 def train_unigram(
-    words: Counter[str], alphabet: list[str], size: int, min_frequency: int, fallback: bool
+    words: Words, alphabet: list[str], size: int, min_frequency: int, fallback: bool
 ) -> tokenizers.Tokenizer:
     """A unigram language model of `size` tokens, or fewer where the words do not hold so many."""
     letters = [token for token in alphabet if len(token) == 1]
     bytes_ = [token for token in alphabet if len(token) > 1]
-    cut_out = _cut_at({char for word in words for char in word} - set(letters))
+    known = re.compile(f"[{re.escape(''.join(letters))}]+")
     counts: Counter[str] = Counter()
-    for word, count in words.items():
-        for piece in cut_out(word):
+    for word, count in words.most_common(_MAX_UNIGRAM):
+        for piece in known.findall(word):
             counts[piece] += count
-    del counts[""]
     pieces = train_pieces(counts, letters, size - len(SPECIALS) - len(bytes_), min_frequency)
     # Never found in text (PATTERN tears their names), so the score matters to nothing; the
     # library takes the lowest score as its measure for unknown characters.
@@ -149,17 +120,3 @@ def _bpe_backend(
         backend.pre_tokenizer = _split()
     backend.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     return backend
-
-
-def _learnt(trained: tokenizers.Tokenizer) -> tuple[list[str], list[tuple[str, str]]]:
-    """Tokens by id, and merges by rank, of a BPE model just trained."""
-    model = json.loads(trained.to_str())["model"]
-    tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
-    return tokens, [(left, right) for left, right in model["merges"]]
-
-
-def _cut_at(characters: set[str]) -> Callable[[str], list[str]]:
-    """A function that cuts a text at these characters and leaves them out."""
-    if not characters:
-        return lambda text: [text]
-    return re.compile(f"[{re.escape(''.join(sorted(characters)))}]").split

@@ -11,22 +11,22 @@ the 256; the others never occur and would only widen the softmax). On top of it
 `bytebpe` is GPT-2's: merges over the 256 bytes. The same text gives the same file, byte by byte.
 """
 
-import struct
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import IO
+from collections.abc import Iterable
 
 import tokenizers
 from tokenizers import AddedToken
 
 from malmoi.tokenizer import build
-from malmoi.tokenizer.alphabet import choose_alphabet, count_characters, default_size
+from malmoi.tokenizer.alphabet import choose_alphabet, default_size
+from malmoi.tokenizer.counts import MOST_WORDS, Pattern, Words
 from malmoi.tokenizer.load import SPECIALS
-from malmoi.tokenizer.pattern import cut_safely
 from malmoi.tokenizer.tokenizer import Tokenizer
 
 KINDS = ("char", "word", "bpe", "bytebpe", "unigram")
+
+
+_PATTERNS: dict[str, Pattern] = {"char": "none", "bytebpe": "gpt2"}
 
 
 def train_tokenizer(
@@ -38,6 +38,38 @@ def train_tokenizer(
     byte_fallback: bool = True,
 ) -> Tokenizer:
     """Train a tokenizer on `texts`, which is read once and never held in memory as a whole.
+
+    It is `count_text`, then `train_on`: see there for the arguments and what is raised.
+    """
+    check(kind, vocab_size, min_frequency=min_frequency, byte_fallback=byte_fallback)
+    words = count_text(texts, kind)
+    return train_on(
+        words, kind, vocab_size, min_frequency=min_frequency, byte_fallback=byte_fallback
+    )
+
+
+def count_text(texts: Iterable[str], kind: str, *, most_words: int = MOST_WORDS) -> Words:
+    """What a tokenizer of this kind is trained on: the text's characters and words, counted.
+
+    Its memory is bounded, whatever the length of the text. Where there are more than `most_words`
+    distinct words the counts are no longer exact, and `error` of the result says by how much at
+    most; characters are counted exactly always.
+
+    Raises ValueError where the kind is unknown or a text holds a lone surrogate.
+    """
+    check(kind)
+    return Words(_PATTERNS.get(kind, "malmoi"), most_words).add(texts)
+
+
+def train_on(
+    words: Words,
+    kind: str,
+    vocab_size: int | None = None,
+    *,
+    min_frequency: int | None = None,
+    byte_fallback: bool = True,
+) -> Tokenizer:
+    """Train a tokenizer on counted words, as `count_text` made them for the same kind.
 
     `vocab_size` counts everything: 4 special tokens, alphabet and the rest. Without it:
 
@@ -56,18 +88,13 @@ def train_tokenizer(
     247) and takes all characters seen; a character never seen then becomes `unk` and is lost, so
     text no longer comes back exactly. `bytebpe` cannot do without its bytes.
 
-    Raises ValueError where the kind is unknown, there is no text, `vocab_size` is too small for the
-    alphabet or larger than the text supports, or a text holds a lone surrogate.
+    Raises ValueError where the kind is unknown, there is no text, or `vocab_size` is too small for
+    the alphabet or larger than the text supports.
     """
-    if kind not in KINDS:
-        raise ValueError(f"tokenizer kind {kind!r} is unknown; choose one of {', '.join(KINDS)}")
-    if kind == "bytebpe" and not byte_fallback:
-        raise ValueError("bytebpe is made of bytes and has no byte_fallback=False; use bpe")
-    if min_frequency is not None and min_frequency < 1:
-        raise ValueError(f"min_frequency is {min_frequency}; it must be at least 1")
-    at_least = min_frequency or 2
-    with tempfile.TemporaryFile() as spool:
-        backend = _build(_parts(texts), spool, kind, vocab_size, at_least, byte_fallback)
+    check(kind, vocab_size, min_frequency=min_frequency, byte_fallback=byte_fallback)
+    if kind != "char" and words.pattern != _PATTERNS.get(kind, "malmoi"):
+        raise ValueError(f"words that were counted for another kind cannot train {kind}")
+    backend = _build(words, kind, vocab_size, min_frequency or 2, byte_fallback)
     roles = {role: index for index, role in enumerate(SPECIALS)}
     backend.add_special_tokens(
         [AddedToken(name, special=True, normalized=False) for name in SPECIALS.values()]
@@ -75,19 +102,29 @@ def train_tokenizer(
     return Tokenizer(backend, roles)
 
 
-def _build(
-    parts: Iterator[str],
-    spool: IO[bytes],
+def check(
     kind: str,
-    vocab_size: int | None,
-    min_frequency: int,
-    fallback: bool,
+    vocab_size: int | None = None,
+    *,
+    min_frequency: int | None = None,
+    byte_fallback: bool = True,
+) -> None:
+    """Raise what can be told before any text is read; see `train_on`."""
+    if kind not in KINDS:
+        raise ValueError(f"tokenizer kind {kind!r} is unknown; choose one of {', '.join(KINDS)}")
+    if kind == "bytebpe" and not byte_fallback:
+        raise ValueError("bytebpe is made of bytes and has no byte_fallback=False; use bpe")
+    if min_frequency is not None and min_frequency < 1:
+        raise ValueError(f"min_frequency is {min_frequency}; it must be at least 1")
+    choose_alphabet(kind, Counter(), vocab_size, 1, byte_fallback, 0.5)
+
+
+def _build(
+    words: Words, kind: str, vocab_size: int | None, min_frequency: int, fallback: bool
 ) -> tokenizers.Tokenizer:
-    """Count first, then build; BPE reads the text a second time, from `spool`."""
-    words = build.count_words(parts) if kind in ("word", "unigram") else Counter[str]()
-    if kind in ("bpe", "bytebpe"):
-        parts = _spooled(parts, spool)
-    chars = count_characters(words.items() if words else ((part, 1) for part in parts))
+    chars = words.counter()
+    if not chars:
+        raise ValueError("there is no text to train a tokenizer on")
     found = 0
     # Half of the room is for single characters, all of it where nothing else fills it.
     for share in (0.5, 1.0):
@@ -101,10 +138,9 @@ def _build(
             case "unigram":
                 backend = build.train_unigram(words, alphabet, size, min_frequency, fallback)
             case "bpe":
-                replay = _replay(spool)
-                backend = build.train_bpe(replay, chars, alphabet, size, min_frequency, fallback)
+                backend = build.train_bpe(words, alphabet, size, min_frequency, fallback)
             case _:
-                backend = build.train_bytebpe(_replay(spool), size, min_frequency)
+                backend = build.train_bytebpe(words, size, min_frequency)
         found = backend.get_vocab_size()
         if vocab_size is None or found >= vocab_size:
             return backend
@@ -112,33 +148,3 @@ def _build(
         f"vocab_size {vocab_size:,} is too large for {kind}: the text supports at most {found:,} "
         f"tokens; use --vocab-size {found} or less"
     )
-
-
-def _parts(texts: Iterable[str]) -> Iterator[str]:
-    """Small parts: the library takes hundreds of items at a time to share among cores."""
-    for text in texts:
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"a text holds a lone surrogate {text[error.start]!a}, which is no valid Unicode; "
-                "clean the text first"
-            ) from None
-        yield from cut_safely(text, 1 << 14)
-
-
-_LENGTH = struct.Struct("<I")
-
-
-def _spooled(parts: Iterable[str], spool: IO[bytes]) -> Iterator[str]:
-    for part in parts:
-        data = part.encode()
-        spool.write(_LENGTH.pack(len(data)))
-        spool.write(data)
-        yield part
-
-
-def _replay(spool: IO[bytes]) -> Iterator[str]:
-    spool.seek(0)
-    while head := spool.read(_LENGTH.size):
-        yield spool.read(_LENGTH.unpack(head)[0]).decode()
