@@ -181,6 +181,18 @@ def test_people_read_a_table_in_their_language(text: Path, call: Call, tmp_path:
         assert max(map(columns, answer.out.split("“")[0].splitlines())) <= 100
 
 
+@pytest.mark.parametrize("kinds", [("bpe", "char"), ("char", "bpe"), ("char",)])
+def test_kinds_in_any_order_are_the_same(kinds: tuple[str, ...], text: Path, call: Call) -> None:
+    def report(*names: str) -> list[dict[str, Any]]:
+        return call("tokenizer", "report", text, "--tokenizers", *names, "--json").json[
+            "tokenizers"
+        ]
+
+    found = report(*kinds)
+    assert [entry["name"] for entry in found] == list(kinds)
+    assert found[kinds.index("char")] == report("char")[0]
+
+
 def test_only_the_first_characters_are_measured_where_asked(text: Path, call: Call) -> None:
     args = ("tokenizer", "report", text, "--tokenizers", "char", "--json", "--characters")
     assert call(*args, 100).json["text"]["characters"] == 100

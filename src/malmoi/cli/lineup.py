@@ -60,7 +60,8 @@ def open_all(
                 continue
             progress.label = "reading"
             mine = (piece.text for part, piece in parts.assign(pieces()) if part == "train")
-            words = count_text(shown(mine), "char" if group == ["char"] else group[-1])
+            # `char` needs no words, only characters, which are counted with any.
+            words = count_text(shown(mine), next((k for k in group if k != "char"), "char"))
             for kind in group:
                 progress.label = f"training {kind}"
                 progress.update(0)
