@@ -75,7 +75,9 @@ def run(args: Args) -> dict[str, Any]:
         data=DataConfig((f"builtin:stories:{args.stories}@{args.seed}",)),
         train=TrainConfig(minutes=args.minutes, seed=args.seed),
     )
-    done = train_run(config, {}, out, BEGAN, overwrite=args.overwrite, quiet=quiet, again=None)
+    # A known size on a known text: what a choice by the time costs is better spent on training.
+    sizes = {"d_model": config.model.d_model, "num_layers": config.model.num_layers}
+    done = train_run(config, sizes, out, BEGAN, overwrite=args.overwrite, quiet=quiet, again=None)
     with Progress("evaluating", quiet=quiet) as progress:
         stores = done.corpus.stores
         result = measure(done.model, stores, stores["train"], done.run.config, progress)
