@@ -98,6 +98,7 @@ def test_each_step_is_told_and_can_be_left_out(tmp_path: Path) -> None:
     assert report["documents"] == {"read": 10, "kept": 6}
     assert report["dropped"]["duplicate"] == 1
     assert report["dropped"]["near-duplicate"] == 1
+    assert report["steps"]["near-duplicate"]["characters"] == len(records[6])
     out = texts(tmp_path / "out")
     assert out[:4] == TALES[:4]
     assert "010-1234" not in out[-1]
@@ -175,6 +176,15 @@ def test_a_folder_of_rubbish(tmp_path: Path) -> None:
     said = malmoi("clean", folder, "--out", tmp_path / "again", "--workers", 1, code=1)
     assert "loop.txt" in said.stderr
     assert said.stdout.splitlines()[0].startswith(f"{report['documents']['read']:,} documents")
+
+
+def test_one_bad_file_of_a_glob_does_not_stop_the_others(tmp_path: Path) -> None:
+    jsonl(tmp_path / "b.jsonl", TALES[:2])
+    (tmp_path / "a.jsonl").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))
+    jsonl(tmp_path / "c.jsonl", ["가" * 5_000_000 + TALES[2]])  # a line over many batches
+    report = clean(tmp_path / "*.jsonl", "--out", tmp_path / "out", code=1)
+    assert report["documents"]["read"] == 3
+    assert [bool(file["problems"]) for file in report["files"]] == [True, False, False]
 
 
 def test_a_file_that_grows_while_it_is_read(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """What is done to documents one by one: repaired, set right, masked, judged. All cores do this.
 
 The order is the order of trust: damage is undone first, then characters are set right, then what
-remains is judged. What needs all documents at once, duplicates above all, is done by `intake.py`'s
-reader and `cli/clean.py`, in one process. A step that changes nothing costs next to nothing.
+remains is judged. What needs all documents at once, duplicates above all, is done by `gather.py`,
+in one process. A step that changes nothing costs next to nothing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -77,6 +77,8 @@ class Document:
     """where the longer ones begin and end, where they are compared"""
     line: bytes = b""
     """of JSON; then `text` is only the beginning of it"""
+    length: int = 0
+    """characters of the text after all steps"""
     size: int = 0
     """bytes of the text in UTF-8, where there is a line"""
 
@@ -114,6 +116,7 @@ def clean(
             document.dropped = quality.judge(measures, steps.filters)
         if document.dropped is None:
             document.digest = digest(document.text)
+            document.length = len(document.text)
         else:
             tally = tallies.setdefault(f"filter:{document.dropped}", Tally())
             tally.add(len(document.text), (_short(document.text), ""))

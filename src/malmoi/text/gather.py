@@ -138,7 +138,7 @@ class Gatherer:
             if near >= 0:
                 passed[i].dropped = NEAR
                 tally = self.tallies.setdefault(NEAR, Tally())
-                tally.add(len(passed[i].text), (" ".join(passed[i].text[:80].split()), ""))
+                tally.add(passed[i].length, (" ".join(passed[i].text[:80].split()), ""))
 
     def _drop_paragraphs(self, passed: list[Document], signatures: Any) -> None:
         assert self._paragraphs is not None

@@ -6,6 +6,7 @@ JSON lines, which large corpora are in, are only cut into blocks; `batches.py` t
 all cores.
 """
 
+import glob
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -67,16 +68,27 @@ def files_of(sources: Sequence[str]) -> Iterator[tuple[str, str | None]]:
 
     """
     for source in sources:
+        if glob.has_magic(source) and not os.path.exists(source):
+            matched = sorted(glob.glob(os.path.expanduser(source), recursive=True))
+            if matched:
+                yield from files_of(matched)
+            else:
+                yield source, "no file matches"
+            continue
         if not os.path.isdir(source):
             yield source, None
             continue
         found = False
-        for parent, folders, files in os.walk(source, onerror=None):
+        closed: list[OSError] = []
+        for parent, folders, files in os.walk(source, onerror=closed.append):
             folders.sort()
             for name in sorted(files):
                 path = os.path.join(parent, name)
                 found = True
                 yield path, _unfit(path)
+        for error in closed:  # folders that may not be looked into
+            found = True
+            yield str(error.filename), error.strerror or str(error)
         if not found:
             raise ValueError(f"{source}: there is no file in this folder")
 
@@ -177,25 +189,29 @@ class Reader:
         else:
             blocks = _blocks(data.removeprefix(b"\xef\xbb\xbf"), raw)
         number, path, known = 1, None, False
-        carry = b""
+        carry: list[bytes] = []
+        held = 0
         for block in blocks:
             cut = block.rfind(b"\n") + 1
-            whole, rest = (carry + block[:cut], block[cut:]) if cut else (b"", block)
-            if whole:
+            rest = block[cut:]
+            if cut:
+                whole = b"".join([*carry, block[:cut]])
                 if not known:
                     path, known = self._field_of(whole, intake.name), True
                 self.on_bytes(len(whole))
                 yield Lines(intake.name, whole, number, path)
                 number += whole.count(b"\n")
-                carry = rest
-            else:
-                carry += rest
-                if len(carry) > LONGEST:
+                carry, held = [], 0
+            if rest:
+                carry.append(rest)
+                held += len(rest)
+                if held > LONGEST:
                     raise ValueError(f"line {number}: longer than {LONGEST:,} bytes")
         if carry:
+            last = b"".join(carry)
             if not known:
-                path = self._field_of(carry, intake.name)
-            yield Lines(intake.name, carry, number, path)
+                path = self._field_of(last, intake.name)
+            yield Lines(intake.name, last, number, path)
         intake.decoded(notes)
 
     def _field_of(self, data: bytes, name: str) -> str | None:

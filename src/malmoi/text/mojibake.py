@@ -3,7 +3,7 @@
 UTF-8 writes a Hangul syllable as three bytes, EA-ED and two of 80-BF. Read in a page of one byte a
 character they become three odd characters (í•™ for 학); read in CP949 and saved, pairs of bytes
 become two letters of Latin-1 (ÇÐ for 학). What a page leaves undefined is lost in many programs:
-then a place has several candidates, and `syllables.py` chooses. `ftfy` undoes what is not Korean.
+then a place has several candidates, and `syllables.py` chooses. What is not Korean is left.
 
 Text that is not damaged comes through as it is: a run of letters is touched only where all of it
 makes sense as bytes, and the result is more probable as Korean than its letters were.
@@ -186,7 +186,11 @@ def _apply(text: str, route: tuple[str, ...]) -> Repair:
         parts.append(text[at:begin])
         before = next((part[-4:] for part in reversed(parts) if part), "")
         guesses = sum(len(place) > 1 for place in places)
-        parts.append(model.choose(places, before)[0] if guesses else "".join(p[0] for p in places))
+        parts.append(
+            model.choose(places, before, text[end : end + 1] or EDGE)[0]
+            if guesses
+            else "".join(p[0] for p in places)
+        )
         at, count, lost = end, count + len(places), lost + guesses
     return Repair("".join([*parts, text[at:]]), route, count, lost)
 
